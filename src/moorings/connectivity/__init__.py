@@ -1,0 +1,1 @@
+"""What this machine's network looks like: adapters, local addresses, network information."""
