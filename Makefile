@@ -1,0 +1,79 @@
+# Needs python3 (3.11 or newer) with its venv module, and make. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PYTEST ?= $(RUN) -m pytest
+ARGS   ?=
+
+RUN    := $(VENV)/bin/python
+RECORD := src/moorings/_build_record.json
+PXD    := $(shell find src -name '*.pxd')
+HOT    := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.pyx' -o -path '*/native/*.[ch]')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-pure check lint types bench-echo native build clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## build what can be built and run the echo demonstration
+	@$(RUN) -m moorings.cli.demo $(ARGS)
+
+test: build ## run the test suite, compiled where a compiler is there (ARGS="-k name")
+	$(PYTEST) -m "not static" $(ARGS)
+
+test-pure: $(VENV)/.test ## run the test suite in pure Python
+	MOORINGS_NATIVE=off $(PYTEST) -m "not static and not install" $(ARGS)
+
+check: $(VENV)/.lint ## run the suite in pure Python, the type checkers and the linters, with one summary
+	MOORINGS_NATIVE=off $(PYTEST) -m "not install" $(ARGS)
+
+types: $(VENV)/.lint ## run mypy and pyright
+	$(RUN) -m mypy
+	$(RUN) -m pyright --pythonpath $(RUN)
+
+lint: $(VENV)/.lint ## run ruff and import-linter
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(VENV)/bin/lint-imports
+
+bench-echo: build ## compare the cost of one echo with C and with the asyncio ways
+	@$(RUN) -m benchmarks.echo $(ARGS)
+
+native: $(VENV)/.test ## compile the hot modules next to their sources, or say what is missing
+	@MOORINGS_NATIVE=require $(RUN) setup.py -q build_ext --inplace
+
+clean: ## remove what builds and tests left
+	rm -rf build dist src/*.egg-info $(RECORD) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove the virtual environment, too
+	rm -rf $(VENV)
+
+# The hot modules are built in place: the tests run the sources under src/ and the compiled modules beside them.
+# A pure outcome leaves no stamp, so that the next call looks for a compiler again.
+build: build/.native
+	@:
+
+build/.native: $(HOT) setup.py src/moorings/_hot_modules.py $(VENV)/.test
+	@$(RUN) setup.py -q build_ext --inplace
+	@if grep -q '"native": true' $(RECORD); then touch $@; fi
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	@echo 'moorings: installing into $(VENV)'
+	@MOORINGS_NATIVE=off $(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	@$(RUN) -c 'import tomllib; from pathlib import Path; \
+	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["lint"], sep="\n")' > $@.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
+	@touch $@
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "moorings: $(PYTHON) is missing (Debian: apt install python3)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "moorings: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "moorings: Python's venv module is missing (Debian: apt install python3-venv)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)

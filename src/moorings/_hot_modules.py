@@ -1,0 +1,22 @@
+"""The modules that the build compiles when a C compiler is there.
+
+This list is the only one: ``setup.py`` compiles what it names, :mod:`moorings._native_switch` checks and switches it at
+run time. Each name stands for a ``.py`` file with a ``.pxd`` beside it (compiled from the very same source), or for a
+``.pyx`` file, which exists only compiled and has a pure twin under another name.
+
+The list grows only by profile. This file is executed by ``setup.py`` on its own, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+__all__ = ["HOT_MODULES"]
+
+HOT_MODULES = (
+    "moorings._native",
+    "moorings.foundation.home",
+    "moorings.foundation.operation",
+    "moorings.foundation._await_slots",
+    "moorings.engine.hub",
+    "moorings.engine.tcp_stream",
+    "moorings.streams.buffer",
+)
