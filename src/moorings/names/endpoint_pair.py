@@ -48,6 +48,7 @@ class EndpointPair:
         remote_service_name: str,
         /,
     ) -> EndpointPair:
+        """Check and keep both ends."""
         pair = super().__new__(cls)
         pair.local_host_name = local_host_name
         pair.local_service_name = local_service_name

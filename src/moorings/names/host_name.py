@@ -37,6 +37,7 @@ class HostName:
     _ip_information: IPInformation | None
 
     def __new__(cls, host_name: str, /) -> HostName:
+        """Check `host_name` and understand it."""
         if not isinstance(host_name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"HostName: a str is needed, not {type(host_name).__name__}")
         return _make(host_name, parse_host_text(host_name), None)
