@@ -160,6 +160,8 @@ ERROR_TIMEOUT: Final = signed(0x800705B4)
 ERROR_INVALID_OPERATION: Final = signed(0x800710DD)
 ERROR_DEVICE_NOT_AVAILABLE: Final = signed(0x800710DF)
 ERROR_HTTP_INVALID_SERVER_RESPONSE: Final = signed(0x80072F78)
+DISP_E_OVERFLOW: Final = signed(0x8002000A)
+TYPE_E_TYPEMISMATCH: Final = signed(0x80028CA0)
 
 # --- Winsock codes: 0x80070000 + code ------------------------------------------------------------------------------
 
@@ -382,12 +384,11 @@ class CodedError(OSError):
     # OSError has the field on Windows only, and typeshed declares it there only.
     winerror: int
 
-    def __init__(self, code: int, reason: str, hresult: int) -> None:
-        super().__init__(code, reason)
-        self.winerror = hresult
-
-    def __new__(cls, code: int, reason: str, _hresult: int) -> Self:
-        return super().__new__(cls, code, reason)
+    def __new__(cls, code: int, reason: str, hresult: int) -> Self:  # pyright: ignore[reportInconsistentConstructor]
+        """Make the exception. OSError reads its arguments here when `__new__` is overridden."""
+        error = super().__new__(cls, code, reason)
+        error.winerror = hresult
+        return error
 
     @property
     def reason(self) -> str:
