@@ -37,7 +37,7 @@ QUEUE_LIMIT = 1024
 #: Seconds after which a thread without work ends.
 IDLE_SECONDS = 10.0
 #: How the threads are called, in front of a number.
-THREAD_NAME = "moorings-lookup"
+THREAD_NAME = "moorings-resolver"
 
 
 class LookupTimeoutError(Exception):

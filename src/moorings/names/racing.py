@@ -147,7 +147,7 @@ class _Race(Generic[C, R]):
         self.describe = describe
         self.stagger = stagger
         self.attempt_timeout = attempt_timeout
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: dict[asyncio.Task[None], None] = {}  # in the order of their starts
         self.failures: dict[int, Attempt] = {}
         self.winner: list[R] = []  # none or one; what attempts return may be anything, None included
         self.broken: Exception | None = None
@@ -175,8 +175,8 @@ class _Race(Generic[C, R]):
         answered = 0  # failures that have started the next attempt already
         for index, candidate in enumerate(candidates):
             task = asyncio.create_task(self._try(index, candidate))
-            self.running.add(task)
-            task.add_done_callback(self.running.discard)
+            self.running[task] = None
+            task.add_done_callback(self.running.pop)
             if index == len(candidates) - 1:
                 break
             await self._wait_for_failures(answered + 1, self.stagger)
