@@ -30,7 +30,7 @@ check: $(VENV)/.lint ## run the suite in pure Python, the type checkers and the 
 
 types: $(VENV)/.lint ## run mypy and pyright
 	$(RUN) -m mypy
-	$(RUN) -m pyright --pythonpath $(RUN)
+	$(RUN) -m pyright --project pyproject.toml --pythonpath $(RUN)
 
 lint: $(VENV)/.lint ## run ruff and import-linter
 	$(RUN) -m ruff check

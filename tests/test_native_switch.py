@@ -8,15 +8,13 @@ import os
 import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES, SourceFileLoader
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+import moorings
 from moorings._hot_modules import HOT_MODULES
 from moorings._native_switch import BUILD_RECORD, PureFinder, choose, native_mode
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MODULES = ("moorings.engine.fast", "moorings._leaf", "moorings.not_written_yet")
 
@@ -114,8 +112,8 @@ print(native_mode())
 
 @pytest.mark.parametrize("wanted", ["as here", "off"])
 def test_hot_modules_load_without_cython(wanted: str) -> None:
-    twins = [name for name in HOT_MODULES if name != "moorings._native"]
-    existing = [name for name in twins if importlib.util.find_spec(name)]
+    package = Path(moorings.__file__).parent
+    existing = [name for name in HOT_MODULES if package.joinpath(*name.split(".")[1:]).with_suffix(".py").exists()]
     environment = os.environ | ({"MOORINGS_NATIVE": "off"} if wanted == "off" else {})
     result = subprocess.run(
         [sys.executable, "-c", LOADED, *existing], env=environment, capture_output=True, text=True, check=True

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CHECKS = {
     "mypy": ["-m", "mypy"],
-    "pyright": ["-m", "pyright", "--pythonpath", sys.executable],
+    "pyright": ["-m", "pyright", "--project", "pyproject.toml", "--pythonpath", sys.executable],
     "ruff-check": ["-m", "ruff", "check"],
     "ruff-format": ["-m", "ruff", "format", "--check"],
     "import-linter": ["-c", "from importlinter.cli import lint_imports_command as run; run()"],
