@@ -57,10 +57,10 @@ def test_handler_exception_comes_out_and_the_deferral_is_complete() -> None:
 
 def test_a_dropped_deferral_completes_with_a_warning() -> None:
     calls: list[int] = []
-    deferral = Deferral(lambda: calls.append(1))
+    kept = [Deferral(lambda: calls.append(1))]
     with pytest.warns(ResourceWarning, match="dropped without complete"):
-        del deferral
-        gc.collect()
+        kept.clear()
+    gc.collect()
     assert calls == [1]
 
 

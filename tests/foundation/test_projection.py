@@ -167,7 +167,7 @@ def test_object_members() -> None:
     assert base._runtime_class_name_ == "Windows.Test.Base"
     assert boxed._runtime_class_name_.endswith("test_projection._Boxed")
     assert len(base._iids_) == 0
-    assert base == base  # noqa: PLR0124
+    assert base == base
     assert base != _Base()
     assert hash(base) != hash(_Base())
 

@@ -27,23 +27,23 @@ class _Color(OpenEnum):
 class Sample(WinRTStruct):
     """A struct with one field of each kind."""
 
-    count: int = uint_field(32, "How many.")
-    offset: int = int_field(8, "Where.")
-    ratio: float = single_field("How much.")
-    good: bool = bool_field("Whether.")
-    color: _Color = enum_field(_Color, "Which.")
+    count: int = uint_field(32, "How many.", default=0)
+    offset: int = int_field(8, "Where.", default=0)
+    ratio: float = single_field("How much.", default=0)
+    good: bool = bool_field("Whether.", default=False)
+    color: _Color = enum_field(_Color, "Which.", default=_Color.NONE)
 
 
 @final
 class Other(WinRTStruct):
-    a: int = uint_field(8, "a")
-    b: int = uint_field(8, "b")
+    a: int = uint_field(8, "a", default=0)
+    b: int = uint_field(8, "b", default=0)
 
 
 @final
 class Twin(WinRTStruct):
-    a: int = uint_field(8, "a")
-    b: int = uint_field(8, "b")
+    a: int = uint_field(8, "a", default=0)
+    b: int = uint_field(8, "b", default=0)
 
 
 def test_zero_defaults_positional_and_keywords() -> None:
@@ -54,7 +54,7 @@ def test_zero_defaults_positional_and_keywords() -> None:
     assert sample.color is _Color.RED
     assert repr(Other(1, 2)) == "Other(a=1, b=2)"
     assert Sample.__match_args__ == ("count", "offset", "ratio", "good", "color")
-    assert Sample.count.__doc__ == "How many."  # type: ignore[attr-defined]
+    assert Sample.count.__doc__ == "How many."
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_immutable() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         other.a = 5  # type: ignore[misc]
     with pytest.raises(AttributeError, match="immutable"):
-        other.new = 5  # type: ignore[attr-defined]
+        other.new = 5
     with pytest.raises(AttributeError, match="immutable"):
         del other.a
     assert other.a == 1

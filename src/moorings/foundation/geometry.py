@@ -12,23 +12,23 @@ __all__ = ["Point", "Rect", "Size"]
 class Point(WinRTStruct):
     """A point in two dimensions, in device-independent pixels."""
 
-    x: float = single_field("Horizontal position.")
-    y: float = single_field("Vertical position.")
+    x: float = single_field("Horizontal position.", default=0)
+    y: float = single_field("Vertical position.", default=0)
 
 
 @final
 class Size(WinRTStruct):
     """A width and a height, in device-independent pixels."""
 
-    width: float = single_field("Width.")
-    height: float = single_field("Height.")
+    width: float = single_field("Width.", default=0)
+    height: float = single_field("Height.", default=0)
 
 
 @final
 class Rect(WinRTStruct):
     """A rectangle: its upper left corner and its size, in device-independent pixels."""
 
-    x: float = single_field("Horizontal position of the upper left corner.")
-    y: float = single_field("Vertical position of the upper left corner.")
-    width: float = single_field("Width.")
-    height: float = single_field("Height.")
+    x: float = single_field("Horizontal position of the upper left corner.", default=0)
+    y: float = single_field("Vertical position of the upper left corner.", default=0)
+    width: float = single_field("Width.", default=0)
+    height: float = single_field("Height.", default=0)

@@ -4,8 +4,10 @@ A subclass of `WinRTStruct` lists its fields as class attributes:
 
     @final
     class Pair(WinRTStruct):
-        first: int = uint_field(32, "What it means, in which unit.")
-        second: bool = bool_field("...")
+        first: int = uint_field(32, "What it means, in which unit.", default=0)
+        second: bool = bool_field("...", default=False)
+
+The defaults are always zero; they stand there because type checkers learn from them that the argument may be left out.
 
 It gets, as in PyWinRT 4: a positional or keyword constructor in which every field defaults to zero, read-only fields,
 `==` and `hash()` with structs of the same type and with tuples of the fields, `unpack()`, `__replace__` (for
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["WinRTStruct", "bool_field", "enum_field", "int_field", "single_field", "uint_field"]
 
 T = TypeVar("T")
+E = TypeVar("E", bound="OpenEnum")
 
 
 class _Field(Generic[T]):
@@ -48,29 +51,29 @@ class _Field(Generic[T]):
 
 
 # The functions below return Any, so that `name: int = uint_field(...)` reads like a dataclass field.
-def uint_field(bits: int, doc: str) -> Any:
+def uint_field(bits: int, doc: str, *, default: int) -> Any:
     """Field for an unsigned integer of *bits* bits."""
-    return _Field(0, lambda value, name: check_uint(value, bits, name), doc)
+    return _Field(default, lambda value, name: check_uint(value, bits, name), doc)
 
 
-def int_field(bits: int, doc: str) -> Any:
+def int_field(bits: int, doc: str, *, default: int) -> Any:
     """Field for a signed integer of *bits* bits."""
-    return _Field(0, lambda value, name: check_int(value, bits, name), doc)
+    return _Field(default, lambda value, name: check_int(value, bits, name), doc)
 
 
-def single_field(doc: str) -> Any:
+def single_field(doc: str, *, default: float) -> Any:
     """Field for a 32-bit float."""
-    return _Field(0.0, check_single, doc)
+    return _Field(default, check_single, doc)
 
 
-def bool_field(doc: str) -> Any:
+def bool_field(doc: str, *, default: bool) -> Any:
     """Field for a Boolean; takes any object by its truth value."""
-    return _Field(False, lambda value, _: bool(value), doc)
+    return _Field(default, lambda value, _: bool(value), doc)
 
 
-def enum_field(enum: type[OpenEnum], doc: str) -> Any:
+def enum_field(enum: type[E], doc: str, *, default: E) -> Any:
     """Field for a member of *enum*; plain integers are taken too."""
-    return _Field(enum(0), lambda value, name: check_enum(value, enum, name), doc)
+    return _Field(default, lambda value, name: check_enum(value, enum, name), doc)
 
 
 @dataclass_transform(

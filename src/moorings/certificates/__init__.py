@@ -1,0 +1,1 @@
+"""Certificates and what their validation can find."""

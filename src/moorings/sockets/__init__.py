@@ -1,0 +1,1 @@
+"""The socket classes of Windows.Networking.Sockets."""
