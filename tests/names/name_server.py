@@ -26,6 +26,7 @@ class NameServer(asyncio.DatagramProtocol):
     def __init__(self, table: Mapping[str, Sequence[str] | str]) -> None:
         self.table = table
         self.questions: list[str] = []
+        self.asked = asyncio.Event()
         self.port = 0
 
     def connection_made(self, transport: Any) -> None:
@@ -37,6 +38,7 @@ class NameServer(asyncio.DatagramProtocol):
         question = query.question[0]
         name = question.name.to_text().lower()
         self.questions.append(name)
+        self.asked.set()
         rows = self.table.get(name)
         if rows == SILENT:
             return

@@ -6,12 +6,12 @@ import asyncio
 import sys
 
 import pytest
+from tests.names.name_server import GARBAGE, SERVFAIL, SILENT, NameServer, name_server
 
 from moorings import errors
 from moorings.names.dns_srv import lookup_srv
 from moorings.names.resolver import SystemResolver
 from moorings.names.service_names import SrvRecord
-from tests.names.name_server import GARBAGE, SERVFAIL, SILENT, NameServer, name_server
 
 QUERY = "_xmpp-client._tcp.example.com"
 
@@ -70,9 +70,7 @@ async def test_a_name_that_dns_cannot_carry() -> None:
 async def test_cancelling_leaves_nothing_behind() -> None:
     async with name_server({f"{QUERY}.": SILENT}) as server:
         task = asyncio.create_task(ask(server))
-        async with asyncio.timeout(20):
-            while not server.questions:
-                await asyncio.sleep(0.001)
+        await asyncio.wait_for(server.asked.wait(), 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

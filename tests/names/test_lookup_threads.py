@@ -232,7 +232,9 @@ def test_two_loops_share_one_instance() -> None:
     threads = LookupThreads()
     results: list[int] = []
     runners = [
-        threading.Thread(target=lambda number=number: results.append(asyncio.run(threads.run("a", lambda: number, LONG))))
+        threading.Thread(
+            target=lambda number=number: results.append(asyncio.run(threads.run("a", lambda: number, LONG)))
+        )
         for number in range(4)
     ]
     for runner in runners:

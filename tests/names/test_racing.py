@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.names.virtual_time import run_virtual
 
 from moorings import errors
 from moorings.names.racing import Attempt, attempts_of, race, total_failure
-from tests.names.virtual_time import run_virtual
 
 NEVER = 10_000.0
 
@@ -187,11 +187,13 @@ def test_results_may_be_anything() -> None:
 
 
 def test_one_failure_tells_about_all() -> None:
-    error = Track({
-        "192.0.2.1:80": Script(after=0.1, error=errors.from_errno(errno.ENETUNREACH, "no route")),
-        "192.0.2.2:80": Script(after=0.2, error=refused()),
-        "192.0.2.3:80": Script(after=0.3, error=OSError(errno.EHOSTUNREACH, "from a system call")),
-    }).fail(what="StreamSocket to example.com:80")
+    error = Track(
+        {
+            "192.0.2.1:80": Script(after=0.1, error=errors.from_errno(errno.ENETUNREACH, "no route")),
+            "192.0.2.2:80": Script(after=0.2, error=refused()),
+            "192.0.2.3:80": Script(after=0.3, error=OSError(errno.EHOSTUNREACH, "from a system call")),
+        }
+    ).fail(what="StreamSocket to example.com:80")
     assert isinstance(error, ConnectionRefusedError)
     assert error.winerror == errors.WSAECONNREFUSED
     assert error.errno == errno.ECONNREFUSED

@@ -83,8 +83,8 @@ def test_wrong_types(value: object) -> None:
 def test_any_text_is_a_port_a_name_or_refused(text: str) -> None:
     try:
         name = parse_service_name(text)
-    except OSError as error:
-        assert error.winerror == errors.E_INVALIDARG
+    except OSError:
+        test_refused(text)
         return
     assert text.isascii()
     if name.port is None:
@@ -126,7 +126,7 @@ def test_weights_are_shares() -> None:
     first = Counter[str]()
     for number in range(5):
         numbers = itertools.chain([number], itertools.repeat(0))
-        first[order_srv_records(records, lambda low, high, numbers=numbers: next(numbers))[0].target] += 1
+        first[order_srv_records(records, lambda *_, numbers=numbers: next(numbers))[0].target] += 1
     assert first == {"none": 1, "one": 1, "three": 3}
 
 

@@ -129,6 +129,7 @@ _EXPLANATIONS = {
     errno.EADDRNOTAVAIL: "no local address or port is available for it",
     errno.EACCES: "not permitted; a firewall or the system's policy forbids it",
     errno.EPERM: "not permitted; a firewall or the system's policy forbids it",
+    errno.EINVAL: "not an address to connect to; a link-local one needs its interface, as in fe80::1%eth0",
     errno.EMFILE: "this process has too many open files; raise its limit (ulimit -n) or close some",
     errno.ENFILE: "this machine has too many open files",
 }

@@ -26,9 +26,9 @@ def source_address(family: int, sockaddr: SockAddr, interface_name: str | None =
     except OSError:
         return None  # the system has no such address family, or no descriptor is left
     with probe:
-        if interface_name is not None:
-            _bind_to_interface(probe, interface_name)
         try:
+            if interface_name is not None:
+                _bind_to_interface(probe, interface_name)
             probe.connect((sockaddr[0], sockaddr[1] or _PROBE_PORT, *sockaddr[2:]))
             local = probe.getsockname()
         except OSError:
