@@ -11,6 +11,7 @@ PXD    := $(shell find src -name '*.pxd')
 HOT    := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.pyx' -o -path '*/native/*.[ch]')
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help demo test test-pure check lint types bench-echo native build clean distclean
 
 help: ## list the targets
@@ -42,6 +43,7 @@ bench-echo: build ## compare the cost of one echo with C and with the asyncio wa
 
 native: $(VENV)/.test ## compile the hot modules next to their sources, or say what is missing
 	@MOORINGS_NATIVE=require $(RUN) setup.py -q build_ext --inplace
+	@touch build/.native
 
 clean: ## remove what builds and tests left
 	rm -rf build dist src/*.egg-info $(RECORD) .pytest_cache .mypy_cache .ruff_cache .hypothesis

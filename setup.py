@@ -103,14 +103,14 @@ class BuildHotModules(build_ext):
             sys.exit(f"moorings: MOORINGS_NATIVE=require, but {problem}")
         self.native = problem is None
         names = [extension.name for extension in self.extensions]
-        reason = f"{len(names)} modules compiled" if self.native else f"pure Python, because {problem}"
+        reason = problem or f"{len(names)} modules compiled"
         for root in {Path(self.build_lib), SOURCE if self.inplace else Path(self.build_lib)}:
             for name in [] if self.native else names:
                 Path(root, self.get_ext_filename(name)).unlink(missing_ok=True)  # left over from an earlier build
             record = root / "moorings" / "_build_record.json"
             record.parent.mkdir(parents=True, exist_ok=True)
             record.write_text(json.dumps({"native": self.native, "reason": reason, "modules": names}), encoding="utf-8")
-        print(f"moorings: {reason}", file=sys.stderr)
+        print(f"moorings: {reason}" if self.native else f"moorings: pure Python, because {reason}", file=sys.stderr)
 
     def compile_all(self) -> str | None:
         """Compile; what went wrong where Cython or the C compiler refuses our sources."""
