@@ -1,0 +1,394 @@
+# cython: language_level=3
+"""Leaf functions of the hot path: one system call, one copy or one check each. The pure twin is `_pure.py`.
+
+Rules: pointers and lengths in, a count or a negative errno out; bounds are checked by the caller's typed fields; no
+descriptor is closed here; nothing handed out outlives the memory it views (a `BufferBase` frees its storage only when
+no view of it is left).
+"""
+
+from asyncio import Task
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.ref cimport PyObject
+from libc.errno cimport EINTR, errno
+from libc.string cimport memcpy, memset
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context) noexcept
+    int PyContext_Exit(object context) noexcept
+    void PyErr_Clear() noexcept
+    bint PyCFunction_CheckExact(object value) noexcept
+    PyObject *PyCFunction_GET_SELF(object value) noexcept
+    PyObject *Py_TYPE "(PyObject *)Py_TYPE"(PyObject *value) noexcept
+    object PyObject_CallOneArg(object callable, object argument)
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() noexcept
+
+cdef extern from "<sys/uio.h>" nogil:
+    cdef struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    cdef struct msghdr:
+        void *msg_name
+        unsigned int msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
+    int SHUT_WR
+    int c_shutdown "shutdown"(int fd, int how)
+    Py_ssize_t c_recv "recv"(int fd, void *data, size_t length, int flags)
+    Py_ssize_t c_send "send"(int fd, const void *data, size_t length, int flags)
+    Py_ssize_t c_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
+
+cdef extern from "<sys/epoll.h>" nogil:
+    cdef union epoll_data_t:
+        unsigned long long u64
+    cdef struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+    int EPOLL_CTL_ADD
+    int EPOLL_CTL_MOD
+    int EPOLL_CTL_DEL
+    int EPOLL_CLOEXEC
+    int c_epoll_create1 "epoll_create1"(int flags)
+    int c_epoll_ctl "epoll_ctl"(int epfd, int op, int fd, epoll_event *event)
+    int c_epoll_wait "epoll_wait"(int epfd, epoll_event *events, int maximum, int timeout)
+
+cdef object _task_type = Task
+cdef char _nothing = 0
+
+
+
+# -- threads and tasks ---------------------------------------------------------------------------------------------
+
+cdef unsigned long thread_ident() noexcept:
+    return PyThread_get_thread_ident()
+
+
+cdef bint is_task_callback(object callback) noexcept:
+    if not PyCFunction_CheckExact(callback):
+        return False
+    cdef PyObject *owner = PyCFunction_GET_SELF(callback)
+    return owner is not NULL and Py_TYPE(owner) is <PyObject *>_task_type
+
+
+cdef bint run_task_callback(object context, object callback, object argument) except -1:
+    if PyContext_Enter(context) < 0:
+        PyErr_Clear()
+        return False
+    try:
+        PyObject_CallOneArg(callback, argument)
+    finally:
+        if PyContext_Exit(context) < 0:
+            PyErr_Clear()
+    return True
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+cdef class Block:
+    """Memory that every receiving stream of a loop shares: data is copied out before anybody else runs."""
+
+    def __cinit__(self, Py_ssize_t size):
+        self.data = <char *>PyMem_Malloc(size)
+        if self.data is NULL:
+            raise MemoryError
+        self.size = size
+
+    def __dealloc__(self):
+        PyMem_Free(self.data)
+
+
+cdef class BufferBase:
+    """Memory of a `Buffer`: allocated when data arrives, moved only while nobody views it."""
+
+    def __cinit__(self):
+        self.data = NULL
+        self.retired = NULL
+        self.wrapped = False
+
+    def __dealloc__(self):
+        if self.wrapped:
+            PyBuffer_Release(&self.view)
+        else:
+            PyMem_Free(self.data)
+        PyMem_Free(self.retired)
+
+    def _allocate(self, Py_ssize_t capacity):
+        """The capacity in bytes; nothing is allocated yet."""
+        self.limit = capacity
+
+    def _wrap(self, object source):
+        """Use the memory of a writable bytes-like object instead of memory of its own."""
+        PyObject_GetBuffer(source, &self.view, PyBUF_WRITABLE)
+        self.wrapped = True
+        self.data = <char *>self.view.buf
+        self.size = self.limit = self.filled = self.view.len
+
+    cdef int reserve(self, Py_ssize_t size) except -1:
+        """Make room for `size` bytes, which must not exceed the capacity."""
+        cdef char *data
+        if size <= self.size:
+            return 0
+        cdef Py_ssize_t rounded = (size + 63) & ~<Py_ssize_t>63
+        if rounded > self.limit:
+            rounded = self.limit
+        if self.exports == 0:
+            data = <char *>PyMem_Realloc(self.data, rounded)
+            if data is NULL:
+                raise MemoryError
+        else:
+            # Somebody views the old storage: it stays until the last view is gone.
+            if self.retired is not NULL:
+                raise BufferError("the buffer has to grow while views of it are held")
+            data = <char *>PyMem_Malloc(rounded)
+            if data is NULL:
+                raise MemoryError
+            if self.filled:
+                memcpy(data, self.data, self.filled)
+            self.retired = self.data
+        self.data = data
+        self.size = rounded
+        return 0
+
+    cdef int put(self, Py_ssize_t offset, const char *source, Py_ssize_t count) except -1:
+        """Copy `count` bytes to `offset` (offset + count <= capacity)."""
+        self.reserve(offset + count)
+        memcpy(self.data + offset, source, count)
+        if offset + count > self.filled:
+            self.filled = offset + count
+        return 0
+
+    cdef int set_used(self, Py_ssize_t used) except -1:
+        self.reserve(used)
+        if used > self.filled:
+            memset(self.data + self.filled, 0, used - self.filled)
+            self.filled = used
+        self.used = used
+        return 0
+
+    def _put(self, Py_ssize_t offset, object source):
+        cdef Py_buffer view
+        PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
+        try:
+            if offset < 0 or offset + view.len > self.limit:
+                raise BufferError("the data does not fit into the buffer")
+            self.put(offset, <const char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    def _set_used(self, Py_ssize_t used):
+        if used < 0 or used > self.limit:
+            raise BufferError("length beyond capacity")
+        self.set_used(used)
+
+    cpdef Py_ssize_t _used(self):
+        return self.used
+
+    cpdef Py_ssize_t _limit(self):
+        return self.limit
+
+    def _storage_size(self):
+        return self.size
+
+    def __len__(self):
+        return self.used
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        cdef char *data = self.data if self.data is not NULL else &_nothing
+        PyBuffer_FillInfo(view, self, data, self.used, False, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+        if self.exports == 0 and self.retired is not NULL:
+            PyMem_Free(self.retired)
+            self.retired = NULL
+
+
+cdef int buffer_set_used(BufferBase target, Py_ssize_t used) except -1:
+    return target.set_used(used)
+
+
+cdef object block_bytes(Block block, Py_ssize_t start, Py_ssize_t count):
+    return PyBytes_FromStringAndSize(block.data + start, count)
+
+
+cdef int block_to_buffer(Block block, Py_ssize_t count, BufferBase target, Py_ssize_t offset) except -1:
+    return target.put(offset, block.data, count)
+
+
+cdef int block_to_stash(Block block, Py_ssize_t start, Py_ssize_t count, bytearray stash) except -1:
+    cdef Py_ssize_t old = PyByteArray_GET_SIZE(stash)
+    PyByteArray_Resize(stash, old + count)
+    memcpy(PyByteArray_AS_STRING(stash) + old, block.data + start, count)
+    return 0
+
+
+cdef int stash_to_buffer(bytearray stash, Py_ssize_t start, Py_ssize_t count, BufferBase target,
+                         Py_ssize_t offset) except -1:
+    return target.put(offset, PyByteArray_AS_STRING(stash) + start, count)
+
+
+# -- sockets -------------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t receive_block(int fd, object plain_socket, Block block, Py_ssize_t limit) noexcept:
+    cdef Py_ssize_t count
+    if limit > block.size:
+        limit = block.size
+    while True:
+        count = c_recv(fd, block.data, limit, MSG_DONTWAIT)
+        if count >= 0:
+            return count
+        if errno != EINTR:
+            return -errno
+
+
+cdef Py_ssize_t receive_buffer(int fd, object plain_socket, BufferBase target, Py_ssize_t offset,
+                               Py_ssize_t limit) except? -12345:
+    cdef Py_ssize_t count
+    if offset + limit > target.limit:
+        limit = target.limit - offset
+    target.reserve(offset + limit)
+    while True:
+        count = c_recv(fd, target.data + offset, limit, MSG_DONTWAIT)
+        if count >= 0:
+            if offset + count > target.filled:
+                target.filled = offset + count
+            return count
+        if errno != EINTR:
+            return -errno
+
+
+cdef Py_ssize_t _send(int fd, const char *data, Py_ssize_t length) noexcept:
+    cdef Py_ssize_t count
+    while True:
+        count = c_send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if count >= 0:
+            return count
+        if errno != EINTR:
+            return -errno
+
+
+cdef Py_ssize_t send_one(int fd, object plain_socket, object data, Py_ssize_t offset,
+                         Py_ssize_t length) except? -12345:
+    """Send bytes [offset, length) of a bytes-like object."""
+    cdef BufferBase base
+    cdef Py_buffer view
+    cdef Py_ssize_t count
+    if PyBytes_CheckExact(data):
+        if length > PyBytes_GET_SIZE(data):
+            length = PyBytes_GET_SIZE(data)
+        return _send(fd, PyBytes_AS_STRING(data) + offset, length - offset)
+    if isinstance(data, BufferBase):
+        base = <BufferBase>data
+        if length > base.filled:
+            length = base.filled
+        return _send(fd, base.data + offset, length - offset)
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    if length > view.len:
+        length = view.len
+    count = _send(fd, <const char *>view.buf + offset, length - offset)
+    PyBuffer_Release(&view)
+    return count
+
+
+cdef Py_ssize_t send_many(int fd, object plain_socket, list pieces, Py_ssize_t offset) except? -12345:
+    """Send several bytes-like objects in one system call, the first one from `offset` on."""
+    cdef iovec vector[256]
+    cdef Py_buffer views[256]
+    cdef msghdr message
+    cdef Py_ssize_t count = -1
+    cdef Py_ssize_t number = len(pieces)
+    cdef Py_ssize_t taken = 0
+    if number > 256:
+        number = 256
+    try:
+        while taken < number:
+            PyObject_GetBuffer(pieces[taken], &views[taken], PyBUF_SIMPLE)
+            vector[taken].iov_base = views[taken].buf
+            vector[taken].iov_len = views[taken].len
+            taken += 1
+        if offset > <Py_ssize_t>vector[0].iov_len:
+            offset = vector[0].iov_len
+        vector[0].iov_base = <char *>vector[0].iov_base + offset
+        vector[0].iov_len -= offset
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = vector
+        message.msg_iovlen = number
+        while True:
+            count = c_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if count >= 0:
+                return count
+            if errno != EINTR:
+                count = -errno
+                return count
+    finally:
+        while taken > 0:
+            taken -= 1
+            PyBuffer_Release(&views[taken])
+
+
+cdef int shut_down_writing(int fd, object plain_socket) noexcept:
+    if c_shutdown(fd, SHUT_WR) < 0:
+        return -errno
+    return 0
+
+
+# -- epoll ---------------------------------------------------------------------------------------------------------
+
+cdef class Epoll:
+    """One epoll set. A slot and a serial number come back with each event; the descriptor is closed by the caller through os.close."""
+
+    def __cinit__(self):
+        self.fd = c_epoll_create1(EPOLL_CLOEXEC)
+        if self.fd < 0:
+            raise OSError(errno, "epoll_create1")
+        self.count = 0
+
+    cdef int _control(self, int verb, int fd, unsigned int events, unsigned int slot, unsigned int serial) noexcept:
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = (<unsigned long long>serial << 32) | slot
+        if c_epoll_ctl(self.fd, verb, fd, &event) < 0:
+            return -errno
+        return 0
+
+    cpdef int add(self, int fd, unsigned int events, unsigned int slot, unsigned int serial):
+        return self._control(EPOLL_CTL_ADD, fd, events, slot, serial)
+
+    cpdef int modify(self, int fd, unsigned int events, unsigned int slot, unsigned int serial):
+        return self._control(EPOLL_CTL_MOD, fd, events, slot, serial)
+
+    cpdef int remove(self, int fd):
+        return self._control(EPOLL_CTL_DEL, fd, 0, 0, 0)
+
+    cpdef int poll(self):
+        """Fetch what is ready now; the number of events, or a negative errno."""
+        self.count = c_epoll_wait(self.fd, self.events, 128, 0)
+        if self.count < 0:
+            self.count = 0
+            return 0 if errno == EINTR else -errno
+        return self.count
+
+    cpdef unsigned int slot(self, int index):
+        return <unsigned int>self.events[index].data.u64
+
+    cpdef unsigned int serial(self, int index):
+        return <unsigned int>(self.events[index].data.u64 >> 32)
+
+    cpdef unsigned int mask(self, int index):
+        return self.events[index].events
+
+    def fileno(self):
+        return self.fd

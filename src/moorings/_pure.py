@@ -1,0 +1,343 @@
+"""The pure twin of `_native.pyx`: the same names, for installations without compiled modules."""
+
+from __future__ import annotations
+
+
+import select
+import sys
+from asyncio import Task
+from socket import MSG_NOSIGNAL, SHUT_WR
+from threading import get_ident as thread_ident
+from types import BuiltinMethodType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+    from socket import socket
+
+__all__ = [
+    "Block",
+    "BufferBase",
+    "Epoll",
+    "block_bytes",
+    "block_to_buffer",
+    "block_to_stash",
+    "buffer_set_used",
+    "is_task_callback",
+    "receive_block",
+    "receive_buffer",
+    "run_task_callback",
+    "send_many",
+    "send_one",
+    "shut_down_writing",
+    "stash_to_buffer",
+    "thread_ident",
+]
+
+_MAXIMUM_VECTOR = 256
+_MAXIMUM_EVENTS = 128
+
+
+def is_task_callback(callback: object) -> bool:
+    """True for the wake-up callback of an exact C task, which may be called with any completed future."""
+    return type(callback) is BuiltinMethodType and type(callback.__self__) is Task
+
+
+def run_task_callback(context: Context, callback: Callable[[Any], object], argument: object) -> bool:
+    """Call it inside `context`; False, without calling, where that context is entered already."""
+    try:
+        context.run(callback, argument)
+    except RuntimeError as error:
+        # A task's wake-up raises no RuntimeError of its own.
+        if "already entered" not in str(error):
+            raise
+        return False
+    return True
+
+
+class Block:
+    """Memory that every receiving stream of a loop shares: data is copied out before anybody else runs."""
+
+    __slots__ = ("size", "view")
+
+    def __init__(self, size: int) -> None:
+        self.view = memoryview(bytearray(size))
+        self.size = size
+
+
+class _BufferMemory:
+    """Memory of a `Buffer` where a class can export its memory from Python (3.12 on)."""
+
+    __slots__ = ("__weakref__", "filled", "limit", "store", "used")
+
+    store: bytearray | memoryview
+    limit: int
+    used: int
+    filled: int
+
+    def _allocate(self, capacity: int) -> None:
+        self.store = bytearray()
+        self.limit = capacity
+        self.used = self.filled = 0
+
+    def _wrap(self, source: Any) -> None:
+        self.store = memoryview(source).cast("B")
+        if self.store.readonly:
+            raise BufferError("the object is read-only")
+        self.limit = self.filled = self.store.nbytes
+        self.used = 0
+
+    def _put(self, offset: int, source: Any) -> None:
+        count = len(source) if isinstance(source, (bytes, bytearray)) else memoryview(source).nbytes
+        end = offset + count
+        if offset < 0 or end > self.limit:
+            raise BufferError("the data does not fit into the buffer")
+        self._reserve(end)
+        self.store[offset:end] = source
+        self.filled = max(self.filled, end)
+
+    def _reserve(self, size: int) -> None:
+        missing = size - len(self.store)
+        if missing > 0 and isinstance(self.store, bytearray):
+            try:
+                self.store.extend(bytes(missing))
+            except BufferError:  # viewed: the views keep the old storage
+                self.store = self.store + bytes(missing)
+
+    def _set_used(self, used: int) -> None:
+        if used < 0 or used > self.limit:
+            raise BufferError("length beyond capacity")
+        self._reserve(used)
+        self.filled = max(self.filled, used)
+        self.used = used
+
+    def _used(self) -> int:
+        return self.used
+
+    def _limit(self) -> int:
+        return self.limit
+
+    def _storage_size(self) -> int:
+        return len(self.store)
+
+    def _region(self, offset: int, count: int) -> memoryview:
+        self._reserve(offset + count)
+        return memoryview(self.store)[offset : offset + count]
+
+    def _mark(self, end: int) -> None:
+        self.filled = max(self.filled, end)
+
+    def __len__(self) -> int:
+        return self.used
+
+    def __buffer__(self, _flags: int) -> memoryview:
+        return memoryview(self.store)[: self.used]
+
+
+class _ByteArrayMemory(bytearray):
+    """The same on 3.11, where only a built-in type can export its memory: the valid bytes are the bytearray's own.
+
+    Bytes between the length and the highest length so far are kept aside, so that shrinking and growing again shows
+    them, as memory would.
+    """
+
+    limit: int
+    rest: bytes
+    source: Any
+
+    def _allocate(self, capacity: int) -> None:
+        self.limit = capacity
+        self.rest = b""
+        self.source = None
+
+    def _wrap(self, source: Any) -> None:
+        view = memoryview(source).cast("B")
+        if view.readonly:
+            raise BufferError("the object is read-only")
+        self.limit = view.nbytes
+        self.rest = bytes(view)
+        self.source = view
+
+    def _put(self, offset: int, source: Any) -> None:
+        data = bytes(source)
+        end = offset + len(data)
+        if offset < 0 or end > self.limit:
+            raise BufferError("the data does not fit into the buffer")
+        length = len(self)
+        whole = bytes(self) + self.rest
+        whole = whole[:offset].ljust(offset, b"\0") + data + whole[end:]
+        self[:] = whole[:length]
+        self.rest = whole[length:]
+        if self.source is not None:
+            self.source[offset:end] = data
+
+    def _set_used(self, used: int) -> None:
+        if used < 0 or used > self.limit:
+            raise BufferError("length beyond capacity")
+        if used != len(self):
+            whole = bytes(self) + self.rest
+            self[:] = whole[:used].ljust(used, b"\0")
+            self.rest = whole[used:]
+
+    def _used(self) -> int:
+        return len(self)
+
+    def _limit(self) -> int:
+        return self.limit
+
+    def _storage_size(self) -> int:
+        return len(self) + len(self.rest)
+
+    def _region(self, offset: int, count: int) -> memoryview:
+        return memoryview(bytearray(count))
+
+    def _mark(self, end: int) -> None:
+        """Nothing to note: `_put` did."""
+
+
+if TYPE_CHECKING:
+    BufferBase = _BufferMemory
+elif sys.version_info >= (3, 12):
+    BufferBase = _BufferMemory
+else:
+    BufferBase = _ByteArrayMemory
+
+
+def buffer_set_used(target: BufferBase, used: int) -> int:
+    """Set the number of valid bytes."""
+    target._set_used(used)
+    return 0
+
+
+def block_bytes(block: Block, start: int, count: int) -> bytes:
+    """A copy of part of the block."""
+    return bytes(block.view[start : start + count])
+
+
+def block_to_buffer(block: Block, count: int, target: BufferBase, offset: int) -> int:
+    """Copy the first `count` bytes of the block into a buffer."""
+    target._put(offset, block.view[:count])
+    return 0
+
+
+def block_to_stash(block: Block, start: int, count: int, stash: bytearray) -> int:
+    """Append part of the block to a stash."""
+    stash += block.view[start : start + count]
+    return 0
+
+
+def stash_to_buffer(stash: bytearray, start: int, count: int, target: BufferBase, offset: int) -> int:
+    """Copy part of a stash into a buffer."""
+    target._put(offset, stash[start : start + count])
+    return 0
+
+
+def receive_block(fd: int, plain_socket: socket, block: Block, limit: int) -> int:
+    """Receive up to `limit` bytes into the block; the count, or a negative errno."""
+    try:
+        return plain_socket.recv_into(block.view, min(limit, block.size))
+    except OSError as error:
+        return -(error.errno or 5)
+
+
+def receive_buffer(fd: int, plain_socket: socket, target: BufferBase, offset: int, limit: int) -> int:
+    """Receive straight into a buffer's own memory; the count, or a negative errno."""
+    region = target._region(offset, min(limit, target._limit() - offset))
+    try:
+        count = plain_socket.recv_into(region)
+    except OSError as error:
+        return -(error.errno or 5)
+    if isinstance(target, _ByteArrayMemory):
+        target._put(offset, region[:count])
+    else:
+        target._mark(offset + count)
+    return count
+
+
+def send_one(fd: int, plain_socket: socket, data: Any, offset: int, length: int) -> int:
+    """Send bytes [offset, length) of a bytes-like object; the count, or a negative errno."""
+    try:
+        if offset == 0 and length == len(data):
+            return plain_socket.send(data, MSG_NOSIGNAL)
+        return plain_socket.send(memoryview(data)[offset:length], MSG_NOSIGNAL)
+    except OSError as error:
+        return -(error.errno or 5)
+
+
+def send_many(fd: int, plain_socket: socket, pieces: list[Any], offset: int) -> int:
+    """Send several bytes-like objects in one system call, the first one from `offset` on."""
+    pieces = pieces[:_MAXIMUM_VECTOR]
+    if offset:
+        pieces[0] = memoryview(pieces[0])[offset:]
+    try:
+        return plain_socket.sendmsg(pieces, (), MSG_NOSIGNAL)
+    except OSError as error:
+        return -(error.errno or 5)
+
+
+def shut_down_writing(fd: int, plain_socket: socket) -> int:
+    """Send FIN behind what is queued in the kernel; 0, or a negative errno."""
+    try:
+        plain_socket.shutdown(SHUT_WR)
+    except OSError as error:
+        return -(error.errno or 5)
+    return 0
+
+
+class Epoll:
+    """One epoll set. A slot and a serial number come back with each event; the descriptor is closed by the caller through os.close."""
+
+    __slots__ = ("_epoll", "_events", "_tokens")
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._events: list[tuple[int, int]] = []
+        self._tokens: dict[int, tuple[int, int]] = {}
+
+    def add(self, fd: int, events: int, slot: int, serial: int) -> int:
+        try:
+            self._epoll.register(fd, events)
+        except OSError as error:
+            return -(error.errno or 5)
+        self._tokens[fd] = (slot, serial)
+        return 0
+
+    def modify(self, fd: int, events: int, slot: int, serial: int) -> int:
+        try:
+            self._epoll.modify(fd, events)
+        except OSError as error:
+            return -(error.errno or 5)
+        self._tokens[fd] = (slot, serial)
+        return 0
+
+    def remove(self, fd: int) -> int:
+        self._tokens.pop(fd, None)
+        try:
+            self._epoll.unregister(fd)
+        except OSError as error:
+            return -(error.errno or 5)
+        return 0
+
+    def poll(self) -> int:
+        """Fetch what is ready now; the number of events, or a negative errno."""
+        try:
+            self._events = self._epoll.poll(0, _MAXIMUM_EVENTS)
+        except OSError as error:
+            return -(error.errno or 5)
+        return len(self._events)
+
+    def slot(self, index: int) -> int:
+        return self._tokens.get(self._events[index][0], (0, 0))[0]
+
+    def serial(self, index: int) -> int:
+        return self._tokens.get(self._events[index][0], (0, 0))[1]
+
+    def mask(self, index: int) -> int:
+        return self._events[index][1]
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        self._epoll.close()

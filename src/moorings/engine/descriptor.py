@@ -1,0 +1,59 @@
+"""System calls on a descriptor that are not on the hot path."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Linux asm-generic/sockios.h: SIOCOUTQ is TIOCOUTQ, SIOCINQ is FIONREAD.
+_SIOCOUTQ = termios.TIOCOUTQ
+_SIOCINQ = termios.FIONREAD
+
+
+def _count(fd: int, request: int) -> int:
+    if fd < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(fd, request, b"\0\0\0\0")
+    except OSError:
+        return 0
+    return int(struct.unpack("i", answer)[0])
+
+
+def unread_bytes(fd: int) -> int:
+    """Bytes that arrived and were not read (tcp(7), SIOCINQ); 0 when the kernel does not say."""
+    return _count(fd, _SIOCINQ)
+
+
+def unacknowledged_bytes(fd: int) -> int:
+    """Bytes written that the peer's kernel has not acknowledged (tcp(7), SIOCOUTQ); 0 when the kernel does not say."""
+    return _count(fd, _SIOCOUTQ)
+
+
+@contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """A socket object for a descriptor that somebody else owns; it is not closed."""
+    borrowed_socket = socket.socket(fileno=fd)
+    try:
+        yield borrowed_socket
+    finally:
+        borrowed_socket.detach()
+
+
+def reset_when_closed(fd: int) -> None:
+    """Make the coming close() send RST (socket(7), SO_LINGER with a zero time-out)."""
+    if fd < 0:
+        return
+    try:
+        with borrowed(fd) as borrowed_socket:
+            borrowed_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except OSError:
+        # The descriptor is not a socket any more, or the kernel already dropped the connection: close() is enough.
+        return

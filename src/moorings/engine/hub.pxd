@@ -1,0 +1,45 @@
+cimport cython
+
+cimport cython
+
+from moorings._native cimport Block, Epoll
+from moorings.foundation.home cimport Home
+from moorings.foundation.operation cimport Operation, OperationOwner
+
+cdef class Source(OperationOwner):
+    cdef public int fd
+    cdef public unsigned int slot
+    cdef public unsigned int serial
+    cdef public Hub hub
+    cdef public bint dirty
+    cdef public Source next_dirty
+    cdef public bint deferred
+    cdef public Source next_deferred
+    cpdef on_events(self, unsigned int mask)
+    cpdef on_flush(self)
+    cpdef on_turn(self)
+    cpdef on_drop(self)
+
+cdef class Hub:
+    cdef object __weakref__
+    cdef public Home home
+    cdef public Epoll epoll
+    cdef public Block block
+    cdef public list slots
+    cdef public list free_slots
+    cdef public Py_ssize_t count
+    cdef public unsigned int next_serial
+    cdef public Source dirty_head
+    cdef public Source deferred_head
+    cdef public bint flush_scheduled
+    cdef public bint turn_scheduled
+
+    @cython.locals(count=int, index=int, slot=Py_ssize_t, source=Source)
+    cpdef on_ready(self)
+    @cython.locals(slot=Py_ssize_t, serial=cython.uint, result=int)
+    cpdef register(self, Source source, int fd, unsigned int events)
+    cpdef unregister(self, Source source)
+    cpdef change(self, Source source, unsigned int events)
+    cpdef mark_dirty(self, Source source)
+    cpdef flush_dirty(self)
+    cpdef defer(self, Source source)

@@ -1,0 +1,307 @@
+"""The hub: one epoll set for all descriptors of a loop, watched by the loop as a single descriptor.
+
+Theory of operation
+-------------------
+A loop's own reader call-back costs a handle, a context switch and, on the stock loop, several thousand instructions
+per event. The hub registers every socket once, edge-triggered for reading and writing, in an epoll set of its own, and
+shows only that set to the loop. One loop callback then serves all sockets that are ready, on any kind of loop, and no
+descriptor is ever re-armed per operation.
+
+While the hub's callback is the top frame, completions resume their tasks at once (`Home.eager`), and streams with
+queued writes are put on a list (`mark_dirty`) that is flushed when the callback ends. Outside the callback the first
+queued write schedules one flush for the end of the loop turn. Edge-triggered sources that ran out of budget with data
+left are put on the `deferred` list and go on in the next turn.
+
+The set exists only while something is registered, so that a finished program leaves no descriptor behind.
+"""
+
+from __future__ import annotations
+
+import os
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.foundation.home import current_home
+from moorings.foundation.operation import OperationOwner
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    import moorings.foundation._await_slots  # noqa: F401  # gives Operation its faster slots
+else:
+    from moorings._pure import Block, Epoll
+
+if TYPE_CHECKING:
+    from moorings.foundation.home import Home
+
+#: Bytes of the receive block that all streams of a loop share.
+RECEIVE_BLOCK_SIZE = 262144
+
+EDGE_BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+EDGE_WRITE_ONLY = EPOLLOUT | EPOLLRDHUP | EPOLLET
+READ_MASK = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
+WRITE_MASK = EPOLLOUT | EPOLLHUP | EPOLLERR
+
+
+class Source(OperationOwner):
+    """Something with a descriptor in a hub. `fd` is -1 before and after."""
+
+    __slots__ = ("deferred", "dirty", "fd", "hub", "next_deferred", "next_dirty", "serial", "slot")
+
+    def __init__(self) -> None:
+        self.spare = None
+        self.fd = -1
+        self.slot = 0
+        self.serial = 0
+        self.hub: Hub | None = None
+        self.dirty = False
+        self.next_dirty: Source | None = None
+        self.deferred = False
+        self.next_deferred: Source | None = None
+
+    def on_events(self, mask: int) -> None:
+        """The descriptor became ready. Runs as the engine's top frame."""
+
+    def on_flush(self) -> None:
+        """Send what is queued."""
+
+    def on_turn(self) -> None:
+        """Go on after `defer()`, in a new loop turn."""
+
+    def on_drop(self) -> None:
+        """The process was forked: let go of the descriptor without a word to the peer."""
+
+
+class Hub:
+    """All descriptors of one loop. Reached through `hub_of(home)`."""
+
+    __slots__ = (
+        "__weakref__",
+        "block",
+        "count",
+        "deferred_head",
+        "dirty_head",
+        "epoll",
+        "flush_scheduled",
+        "home",
+        "free_slots",
+        "next_serial",
+        "slots",
+        "turn_scheduled",
+    )
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.epoll: Epoll | None = None
+        self.block: Block | None = None
+        self.slots: list[Source | None] = []
+        self.free_slots: list[int] = []
+        self.count = 0
+        self.next_serial = 1
+        self.dirty_head: Source | None = None
+        self.deferred_head: Source | None = None
+        self.flush_scheduled = False
+        self.turn_scheduled = False
+
+    # -- registration ------------------------------------------------------------------------------------------------
+
+    def register(self, source: Source, fd: int, events: int) -> None:
+        """Watch `fd` for `source`. Raises OSError (mapped) when the kernel refuses; nothing is changed then."""
+        self.home.usable("registering a descriptor")
+        if self.epoll is None:
+            self._open()
+        assert self.epoll is not None
+        if not self.free_slots:
+            self.slots.append(None)
+            self.free_slots.append(len(self.slots) - 1)
+        slot = self.free_slots[-1]
+        # An event names a slot and who has it: one that was meant for an earlier holder finds nobody.
+        serial = self.next_serial
+        result = self.epoll.add(fd, events, slot, serial)
+        if result < 0:
+            if self.count == 0:
+                self._close()
+            raise errors.from_errno(-result, f"watching descriptor {fd}")
+        self.free_slots.pop()
+        self.next_serial = 1 if serial == 0x7FFFFFFF else serial + 1
+        source.fd = fd
+        source.slot = slot
+        source.serial = serial
+        source.hub = self
+        self.slots[slot] = source
+        self.count += 1
+
+    def unregister(self, source: Source) -> None:
+        """Stop watching; the descriptor itself stays open and belongs to the caller again."""
+        if source.hub is None:
+            return
+        source.hub = None
+        if self.epoll is not None:
+            self.epoll.remove(source.fd)
+        self.slots[source.slot] = None
+        self.free_slots.append(source.slot)
+        self.count -= 1
+        if self.count == 0:
+            self.slots.clear()
+            self.free_slots.clear()
+            self._close()
+
+    def change(self, source: Source, events: int) -> None:
+        """Watch for other events from now on."""
+        if self.epoll is not None and source.hub is not None:
+            self.epoll.modify(source.fd, events, source.slot, source.serial)
+
+    def _open(self) -> None:
+        epoll = Epoll()
+        try:
+            self.home.loop.add_reader(epoll.fileno(), self.on_ready)
+        except BaseException:
+            _close_set(epoll)
+            raise
+        self.epoll = epoll
+        if self.block is None:
+            self.block = Block(RECEIVE_BLOCK_SIZE)
+
+    def _close(self) -> None:
+        epoll = self.epoll
+        if epoll is None:
+            return
+        self.epoll = None
+        if not self.home.loop.is_closed():
+            self.home.loop.remove_reader(epoll.fileno())
+        _close_set(epoll)
+
+    def drop(self) -> None:
+        """In a forked child: close our copies of the descriptors; the parent's epoll set must not be touched."""
+        sources = [source for source in self.slots if source is not None]
+        self.slots = []
+        self.free_slots = []
+        self.count = 0
+        self.dirty_head = None
+        self.deferred_head = None
+        epoll = self.epoll
+        self.epoll = None
+        if epoll is not None:
+            _close_set(epoll)
+        for source in sources:
+            source.hub = None
+            source.on_drop()
+
+    # -- callbacks of the loop -----------------------------------------------------------------------------------------
+
+    def on_ready(self) -> None:
+        """The epoll set has events (loop callback)."""
+        home = self.home
+        epoll = self.epoll
+        if epoll is None:
+            return
+        count = epoll.poll()
+        if count <= 0:
+            return
+        home.new_turn()
+        home.in_callback = True
+        home.eager = True
+        try:
+            for index in range(count):
+                slot = epoll.slot(index)
+                if self.epoll is not epoll or slot >= len(self.slots):
+                    break
+                source = self.slots[slot]
+                if source is not None and source.serial == epoll.serial(index):
+                    source.on_events(epoll.mask(index))
+            if self.dirty_head is not None:
+                self.flush_dirty()
+        finally:
+            home.eager = False
+            home.in_callback = False
+            if self.dirty_head is not None:
+                self._schedule_flush()
+
+    def mark_dirty(self, source: Source) -> None:
+        """`source` has something queued: flush it when the callback, or the loop turn, ends."""
+        if source.dirty:
+            return
+        source.dirty = True
+        source.next_dirty = self.dirty_head
+        self.dirty_head = source
+        if not self.home.in_callback:
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
+            self.home.loop.call_soon(self._on_flush)
+
+    def flush_dirty(self) -> None:
+        """Flush every source on the list; they may put themselves on it again for the next turn."""
+        source = self.dirty_head
+        self.dirty_head = None
+        while source is not None:
+            following = source.next_dirty
+            source.next_dirty = None
+            source.dirty = False
+            source.on_flush()
+            source = following
+
+    def _on_flush(self) -> None:
+        self.flush_scheduled = False
+        self.home.new_turn()
+        self.flush_dirty()
+
+    def defer(self, source: Source) -> None:
+        """Let `source` go on in the next loop turn: its budget is used up, and no new edge will come."""
+        if source.deferred:
+            return
+        source.deferred = True
+        source.next_deferred = self.deferred_head
+        self.deferred_head = source
+        if not self.turn_scheduled:
+            self.turn_scheduled = True
+            self.home.loop.call_soon(self._on_turn)
+
+    def _on_turn(self) -> None:
+        home = self.home
+        self.turn_scheduled = False
+        source = self.deferred_head
+        self.deferred_head = None
+        home.new_turn()
+        home.in_callback = True
+        home.eager = True
+        try:
+            while source is not None:
+                following = source.next_deferred
+                source.next_deferred = None
+                source.deferred = False
+                source.on_turn()
+                source = following
+            if self.dirty_head is not None:
+                self.flush_dirty()
+        finally:
+            home.eager = False
+            home.in_callback = False
+            if self.dirty_head is not None:
+                self._schedule_flush()
+
+
+def _close_set(epoll: Epoll) -> None:
+    if cython.compiled:
+        os.close(epoll.fileno())
+    else:
+        epoll.close()
+
+
+def hub_of(home: Any) -> Hub:
+    """The hub of a home, made on first use."""
+    hub = home.engine
+    if hub is None:
+        hub = home.engine = Hub(home)
+    return hub
+
+
+def current_hub() -> Hub:
+    """The hub of the running loop, or of the background loop in a plain script."""
+    return hub_of(current_home())

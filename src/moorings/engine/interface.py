@@ -1,0 +1,67 @@
+"""The seam between sockets and engine: what every byte stream offers. One page.
+
+Everything here runs on the stream's home thread. Operations are `moorings.foundation.operation.Operation`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from moorings._pure import BufferBase
+    from moorings.foundation.operation import Operation
+
+
+class EndReason(IntEnum):
+    """Why a connection ended."""
+
+    OPEN = 0
+    CLOSED_BY_US = 1
+    CLOSED_BY_PEER = 2
+    TRUNCATED = 3
+    RESET = 4
+    TIMED_OUT = 5
+    ABORTED = 6
+    DETACHED = 7
+
+
+class Detached(NamedTuple):
+    """A connection without its stream object: enough to go on elsewhere."""
+
+    fd: int
+    unread: bytes
+    unsent: bytes
+
+
+class ByteStream(Protocol):
+    """An ordered stream of bytes in both directions."""
+
+    label: str
+    end_reason: EndReason
+    queued_bytes: int
+    bytes_received: int
+    bytes_sent: int
+
+    # Reading: `read` fills a buffer; `fill` grows the stash, from which the rest takes.
+    def read(self, target: BufferBase, count: int, options: int) -> Operation: ...
+    def fill(self) -> Operation: ...
+    def stash_size(self) -> int: ...
+    def take_stash(self, count: int) -> bytes: ...
+    def find_in_stash(self, separator: bytes, start: int) -> int: ...
+    def unread(self, data: bytes) -> None: ...
+
+    # Writing: queued, sent by waiting; `shut_writing` half-closes behind the queue.
+    def write(self, data: Any, count: int) -> Operation: ...
+    def flush(self) -> Operation: ...
+    def shut_writing(self) -> None: ...
+
+    # Ending: gracefully, at once, as a cancelled operation does, or by giving the descriptor away.
+    def cancel_io(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def tear_down(self) -> None: ...
+    def wait_closed(self) -> Operation: ...
+    def detach(self) -> Detached: ...
+    def is_open(self) -> bool: ...
+    def busy(self) -> bool: ...

@@ -1,0 +1,490 @@
+"""Asynchronous operations: one flat class for all of them.
+
+Theory of operation
+-------------------
+An `_async` call starts work at once and returns an `Operation`. It is at the same time
+
+* the WinRT object (`status`, `completed`, `progress`, `get()`, `cancel()`, ...),
+* its own awaitable and iterator, so that `await` needs no further object, and
+* what a waiting asyncio task sees as its future: the small protocol of `_asyncio_future_blocking`,
+  `add_done_callback`, `get_loop`, `result` and `cancel(msg)`. The marker attribute exists on instances only, so that
+  `asyncio.isfuture` says no: `wait_for`, `gather` and `shield` then wrap the operation in a task, whose cancelling
+  reaches us as `cancel(msg)` and ends in `CancelledError`, while the program's own `op.cancel()` has WinRT's meaning.
+
+There is no hierarchy, because every level costs on the hot path; `kind` tells `isinstance` which interface an
+operation has. An *owner* (a stream, or a task) is told when somebody is about to wait (`prepare_wait`, which sends
+queued writes) and when the operation is to be cancelled. Only the home thread changes an operation.
+
+When the owner is done it calls `finish()`, or, on the hot path, `settle()` followed by `Home.resume()`. In between it
+drops its own reference: when the awaiting coroutine then takes the result and nobody else holds the operation, the
+compiled iterator (`_await_slots.pyx`) hands the object back to its owner as `spare`, to be used again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from asyncio import AbstractEventLoop, CancelledError, InvalidStateError
+from contextvars import Context, copy_context
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.foundation.async_status import AsyncStatus
+from moorings.foundation.bridge import bridge
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    pass
+else:
+    from moorings._pure import is_task_callback, thread_ident
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from moorings.foundation.home import Home
+
+#: What an operation is; `isinstance(op, IAsyncAction)` and its sisters look at it.
+ACTION = 0
+OPERATION = 1
+ACTION_WITH_PROGRESS = 2
+OPERATION_WITH_PROGRESS = 3
+LOAD = 4
+STORE = 5
+
+_STARTED = 0
+_COMPLETED = 1
+_CANCELED = 2
+_ERROR = 3
+
+_UNSET = object()
+_ids = itertools.count(1)
+
+
+class OperationOwner:
+    """Whoever does the work of an operation."""
+
+    __slots__ = ("__weakref__", "spare")
+
+    def __init__(self) -> None:
+        self.spare: Operation | None = None
+
+    def prepare_wait(self, operation: Operation) -> None:
+        """Somebody is about to wait for `operation`. Must not raise."""
+
+    def cancel_operation(self, operation: Operation, by_task: bool, message: object) -> None:
+        """Cancel: for the program (`op.cancel()`), or because the awaiting task is cancelled (`by_task`)."""
+        cancel_plainly(operation, by_task, message)
+
+
+def cancelled_error(message: object) -> CancelledError:
+    return CancelledError() if message is None else CancelledError(message)
+
+
+def cancel_plainly(operation: Operation, by_task: bool, message: object) -> None:
+    """End in CANCELED; awaiting the operation then raises `CancelledError`."""
+    operation.finish(_CANCELED, None, cancelled_error(message if by_task else None))
+
+
+class Operation:
+    """A started asynchronous operation. Programs get it from `_async` calls and never make one.
+
+    Await it once or often, from any loop; or `get()` it from a plain script. Source: WinRT IAsyncInfo.
+    """
+
+    # The future protocol's marker lives in __dict__, see the theory above.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "blocking",
+        "buffer",
+        "callback",
+        "closed",
+        "completed_handler",
+        "context",
+        "count",
+        "done_bytes",
+        "error",
+        "event",
+        "face",
+        "hook",
+        "home",
+        "identity",
+        "kind",
+        "more_callbacks",
+        "next_operation",
+        "options",
+        "owner",
+        "progress_handler",
+        "result_value",
+        "state",
+        "task_waits",
+    )
+
+    def __init__(self, home: Home, owner: OperationOwner | None, kind: int) -> None:
+        self.home = home
+        self.owner = owner
+        self.kind = kind
+        self.state = _STARTED
+        self.blocking = False
+        self.closed = False
+        self.face = False
+        self.task_waits = False
+        self.identity = 0
+        self.result_value: Any = None
+        self.error: Any = None
+        self.callback: Any = None
+        self.context: Any = None
+        self.more_callbacks: Any = None
+        self.completed_handler: Any = None
+        self.progress_handler: Any = None
+        self.hook: Any = None
+        self.event: Any = None
+        self.buffer: Any = None
+        self.options = 0
+        self.count = 0
+        self.done_bytes = 0
+        self.next_operation: Operation | None = None
+
+    # -- completing: for owners, on the home thread ------------------------------------------------------------------
+
+    def settle(self, state: int, result: object, error: object) -> bool:
+        """End the operation. True when the caller should now let go of it and call `home.resume()`."""
+        if self.state != _STARTED:
+            return False
+        self.result_value = result
+        self.error = error
+        if self.hook is not None:
+            hook = self.hook
+            self.hook = None
+            hook(self, state)
+        self.buffer = None
+        self.state = state
+        if self.event is not None:
+            self.event.set()
+        if self.more_callbacks is not None or self.completed_handler is not None:
+            self._tell_others()
+        callback = self.callback
+        if callback is None:
+            return False
+        self.callback = None
+        home = self.home
+        if home.eager and self.task_waits:
+            home.next_callback = callback
+            home.next_context = self.context
+            home.next_argument = home.done_future
+            self.context = None
+            return True
+        home.schedule(callback, self, self.context)
+        self.context = None
+        return False
+
+    def finish(self, state: int, result: object, error: object) -> None:
+        """End the operation and see to whoever waits for it."""
+        if self.settle(state, result, error):
+            self.home.resume()
+
+    def _tell_others(self) -> None:
+        callbacks = self.more_callbacks
+        self.more_callbacks = None
+        if callbacks is not None:
+            for callback, context in callbacks:
+                self.home.schedule(callback, self, context)
+        if self.completed_handler is not None:
+            self.home.schedule(_call_completed, self, None)
+
+    def report_progress(self, value: object) -> None:
+        """Tell the progress handler, if there is one."""
+        handler = self.progress_handler
+        if handler is not None and not self.home.loop.is_closed():
+            self.home.loop.call_soon(_call_progress, self, handler, value)
+
+    # -- awaiting ----------------------------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if thread_ident() != self.home.thread_id:
+            return bridge(self).__await__()
+        return self  # type: ignore[return-value]  # its own iterator: one object less per await
+
+    def __iter__(self) -> Operation:
+        return self
+
+    def __next__(self) -> Any:
+        if self.state == _STARTED and not self.closed:
+            if self.owner is not None:
+                self.owner.prepare_wait(self)
+            if self.state == _STARTED:
+                self.blocking = True
+                if not cython.compiled:
+                    self._asyncio_future_blocking = True
+                return self
+        raise StopIteration(self.outcome())
+
+    def outcome(self) -> Any:
+        """The result, or the failure raised; what `await` gives."""
+        self._check_open("await")
+        if self.state == _COMPLETED:
+            return self.result_value
+        if self.state == _STARTED:
+            raise errors.illegal_call("the operation has not ended", "await it, or wait() first")
+        raise self.error
+
+    # -- the future protocol that asyncio tasks use ------------------------------------------------------------------
+
+    def get_loop(self) -> AbstractEventLoop:
+        """The home loop (asyncio's future protocol)."""
+        return self.home.loop
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
+        """Call `callback(op)` on the home loop when the operation has ended (asyncio's future protocol)."""
+        if context is None:
+            context = copy_context()
+        if self.state != _STARTED:
+            self.home.schedule(callback, self, context)
+        elif self.callback is None:
+            self.callback = callback
+            self.context = context
+            self.task_waits = is_task_callback(callback)
+        elif self.more_callbacks is None:
+            self.more_callbacks = [(callback, context)]
+        else:
+            self.more_callbacks.append((callback, context))
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
+        """Forget `callback`; returns how often it was registered (asyncio's future protocol)."""
+        removed = 0
+        if self.callback is not None and self.callback == callback:
+            self.callback = None
+            self.context = None
+            removed = 1
+        if self.more_callbacks is not None:
+            kept = [entry for entry in self.more_callbacks if entry[0] != callback]
+            removed += len(self.more_callbacks) - len(kept)
+            self.more_callbacks = kept or None
+        return removed
+
+    def done(self) -> bool:
+        """True when the operation has ended (asyncio's future protocol)."""
+        return self.state != _STARTED
+
+    def cancelled(self) -> bool:
+        """True when it ended in `CancelledError` (asyncio's future protocol)."""
+        return isinstance(self.error, CancelledError)
+
+    def result(self) -> Any:
+        """The result of an ended operation (asyncio's future protocol)."""
+        if self.state == _STARTED:
+            raise InvalidStateError("the operation has not ended")
+        return self.outcome()
+
+    def exception(self) -> BaseException | None:
+        """The failure of an ended operation, or None (asyncio's future protocol)."""
+        if self.state == _STARTED:
+            raise InvalidStateError("the operation has not ended")
+        if isinstance(self.error, CancelledError):
+            raise self.error
+        error: BaseException | None = self.error
+        return error
+
+    def _make_cancelled_error(self) -> CancelledError:
+        return self.error if isinstance(self.error, CancelledError) else CancelledError()
+
+    # -- IAsyncInfo --------------------------------------------------------------------------------------------------
+
+    def cancel(self, msg: object = _UNSET) -> Any:
+        """Ask the operation to end early. Does nothing once it has ended.
+
+        A read or write of a StreamSocket then ends in ERROR with 0x800703E3 and takes the connection down; other
+        operations end CANCELED. With an argument this is asyncio's `Future.cancel(msg)`, called by the awaiting task.
+
+        Source: WinRT IAsyncInfo.Cancel.
+        """
+        if msg is not _UNSET:
+            if self.state != _STARTED:
+                return False
+            self._cancel_now(True, msg)
+            return True
+        self._check_open("cancel")
+        if self.state == _STARTED:
+            self.home.call(self._cancel_now, False, None)
+        return None
+
+    def _cancel_now(self, by_task: bool, message: object) -> None:
+        if self.state != _STARTED:
+            return
+        if self.owner is None:
+            cancel_plainly(self, by_task, message)
+        else:
+            self.owner.cancel_operation(self, by_task, message)
+
+    def close(self) -> None:
+        """Release an ended operation; every other member is illegal afterwards.
+
+        Errors: E_ILLEGAL_METHOD_CALL 0x8000000E while it runs and nobody awaits it. (A coroutine that is closed while
+        it awaits the operation also ends up here; the operation is then cancelled.) Source: WinRT IAsyncInfo.Close.
+        """
+        if self.state == _STARTED:
+            if self.callback is None and not self.blocking:
+                raise errors.illegal_call("close() on an operation that is still running", "cancel() it first")
+            self.callback = None
+            self.context = None
+            self._cancel_now(True, None)
+            return
+        self.closed = True
+        self.result_value = None
+
+    @property
+    def status(self) -> AsyncStatus:
+        """STARTED until the operation ends as COMPLETED, CANCELED or ERROR."""
+        self._check_open("status")
+        return AsyncStatus(self.state)
+
+    @property
+    def error_code(self) -> Any:
+        """The HRESULT of the failure (signed, as `winerror`); 0 without one."""
+        from moorings.foundation.system import HResult
+
+        self._check_open("error_code")
+        if self.state == _CANCELED:
+            return HResult(errors.ERROR_CANCELLED)
+        if self.state == _ERROR:
+            return HResult(getattr(self.error, "winerror", None) or errors.E_FAIL)
+        return HResult(0)
+
+    @property
+    def id(self) -> int:
+        """A number that tells this operation from others of the process."""
+        self._check_open("id")
+        if self.identity == 0:
+            self.identity = next(_ids)
+        return self.identity
+
+    @property
+    def completed(self) -> Any:
+        """Handler `(operation, status)`, called once when the operation ends, or at once if it has ended.
+
+        Errors: E_ILLEGAL_DELEGATE_ASSIGNMENT 0x80000018 when assigned twice. Source: WinRT IAsyncAction.Completed.
+        """
+        self._check_open("completed")
+        return self.completed_handler
+
+    @completed.setter
+    def completed(self, handler: Any) -> None:
+        self._check_open("completed")
+        if not callable(handler):
+            raise TypeError("completed takes a callable (operation, status)")
+        if self.completed_handler is not None:
+            raise errors.make(errors.E_ILLEGAL_DELEGATE_ASSIGNMENT, "completed may be assigned only once")
+        self.completed_handler = handler
+        if self.state != _STARTED:
+            handler(self, AsyncStatus(self.state))
+
+    @property
+    def progress(self) -> Any:
+        """Handler `(operation, value)`, called when there is progress. Only for the `WithProgress` interfaces."""
+        self._check_progress()
+        return self.progress_handler
+
+    @progress.setter
+    def progress(self, handler: Any) -> None:
+        self._check_progress()
+        if not callable(handler):
+            raise TypeError("progress takes a callable (operation, value)")
+        self.progress_handler = handler
+
+    def get_results(self) -> Any:
+        """The result of an ended operation, or its failure raised.
+
+        Errors: E_ILLEGAL_METHOD_CALL 0x8000000E while it runs; ERROR_CANCELLED 0x800704C7 when it was cancelled.
+        """
+        self._check_open("get_results")
+        if self.state == _STARTED:
+            raise errors.illegal_call("get_results() before the operation has ended", "await it, or use get()")
+        if self.state == _COMPLETED:
+            return self.result_value
+        if self.state == _CANCELED:
+            raise errors.make(errors.ERROR_CANCELLED, "the operation was cancelled")
+        raise self.error
+
+    # -- blocking, for plain scripts ---------------------------------------------------------------------------------
+
+    def get(self) -> Any:
+        """Block until the operation has ended and return its result. Ctrl-C interrupts the waiting, not the operation.
+
+        Errors: those of the operation; ERROR_CANCELLED 0x800704C7 when it was cancelled; RuntimeError on the thread
+        of the object's own loop, which would wait for itself: use `await` there, or `moorings.blocking(handler)`.
+        """
+        self._check_open("get")
+        if self.state == _STARTED:
+            self._block(None, "get()")
+        return self.get_results()
+
+    def wait(self, timeout: float, /) -> AsyncStatus:
+        """Block for at most `timeout` seconds and return the status then; zero, negative and NaN only look.
+
+        Errors: RuntimeError on the thread of the object's own loop, when it would have to block.
+        """
+        self._check_open("wait")
+        seconds = float(timeout)
+        if self.state == _STARTED:
+            if math.isnan(seconds) or seconds <= 0:
+                self.home.call(_prepare_wait, self)
+            else:
+                self._block(None if math.isinf(seconds) else seconds, "wait()")
+        return AsyncStatus(self.state)
+
+    def _block(self, timeout: float | None, verb: str) -> None:
+        if thread_ident() == self.home.thread_id:
+            raise RuntimeError(
+                f"{verb} on the thread of the object's own event loop would wait for itself for ever; "
+                "use 'await', or wrap the handler in moorings.blocking(...)"
+            )
+        self.home.usable(verb)
+        event = self.event
+        if event is None:
+            event = self.event = Event()
+        if self.state != _STARTED:
+            return
+        self.home.call(_prepare_wait, self)
+        # Waking now and then notices a home loop that died without ending its operations.
+        remaining = timeout
+        while not event.wait(1.0 if remaining is None else min(1.0, remaining)):
+            if self.state != _STARTED:
+                return
+            if remaining is not None:
+                remaining -= 1.0
+                if remaining <= 0:
+                    return
+            self.home.usable(verb)
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    def _check_open(self, member: str) -> None:
+        if self.closed:
+            raise errors.illegal_call(f"{member} of an operation after its close()", "call close() last")
+
+    def _check_progress(self) -> None:
+        self._check_open("progress")
+        if self.kind not in (ACTION_WITH_PROGRESS, OPERATION_WITH_PROGRESS):
+            raise AttributeError("this operation reports no progress")
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else AsyncStatus(self.state).name
+        return f"<Operation {state}>"
+
+
+def _call_completed(operation: Operation) -> None:
+    operation.home.dispatch(operation.completed_handler, operation, AsyncStatus(operation.state))
+
+
+def _call_progress(operation: Operation, handler: Any, value: object) -> None:
+    operation.home.dispatch(handler, operation, value)
+
+
+def _prepare_wait(operation: Operation) -> None:
+    if operation.state == _STARTED and operation.owner is not None:
+        operation.owner.prepare_wait(operation)

@@ -1,0 +1,4 @@
+from moorings._native cimport BufferBase
+
+cdef class Buffer(BufferBase):
+    pass

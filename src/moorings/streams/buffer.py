@@ -1,0 +1,98 @@
+"""`Buffer`: memory with a length and a capacity, which the socket streams fill without a copy too many."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    pass
+else:
+    from moorings._pure import BufferBase
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer as ReadableBuffer  # type: ignore[attr-defined,unused-ignore]
+
+_UINT32_LIMIT = 0x100000000
+
+
+def _uint32(value: Any, name: str) -> int:
+    number = index(value)
+    if number < 0:
+        raise ValueError(f"{name} must not be negative")
+    if number >= _UINT32_LIMIT:
+        raise OverflowError(f"{name} does not fit into 32 bits")
+    return number
+
+
+class Buffer(BufferBase):
+    """A block of bytes with a fixed capacity and a length (WinRT IBuffer).
+
+    `Buffer(capacity)` starts with length 0; memory is allocated when data arrives. It exports its first `length` bytes
+    through the buffer protocol, writable; `bytes(buffer)` copies them and `len(buffer)` counts them. Two buffers are
+    equal only if they are the same object.
+
+    Errors: TypeError, ValueError or OverflowError for a capacity that is no unsigned 32-bit number; E_INVALIDARG
+    0x80070057 for a length beyond the capacity. Source: WinRT Windows.Storage.Streams.Buffer.
+    """
+
+    def __init__(self, capacity: int, /) -> None:
+        self._allocate(_uint32(capacity, "capacity"))
+
+    @property
+    def capacity(self) -> int:
+        """The largest number of bytes it can hold."""
+        return self._limit()
+
+    @property
+    def length(self) -> int:
+        """The number of valid bytes, at most `capacity`. Growing it shows zeros, or what was there before."""
+        return self._used()
+
+    @length.setter
+    def length(self, value: int) -> None:
+        number = _uint32(value, "length")
+        if number > self._limit():
+            raise errors.invalid_argument(f"Buffer.length {number} is larger than the capacity {self._limit()}")
+        self._set_used(number)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self) >> 4
+
+    def __repr__(self) -> str:
+        return f"<Buffer length={self._used()} capacity={self._limit()}>"
+
+
+def wrap(target: ReadableBuffer) -> Buffer:
+    """A Buffer over the memory of a writable bytes-like object: length 0, capacity its size.
+
+    Errors: TypeError for a read-only object.
+    """
+    view = memoryview(target)
+    if view.readonly:
+        raise TypeError(f"a writable bytes-like object is needed, not {type(target).__name__}")
+    buffer = Buffer(0)
+    buffer._wrap(view)
+    return buffer
+
+
+def copy_of(data: ReadableBuffer) -> Buffer:
+    """A Buffer that holds a copy of `data`."""
+    view = memoryview(data)
+    buffer = Buffer(view.nbytes)
+    buffer._put(0, view)
+    buffer._set_used(view.nbytes)
+    return buffer
