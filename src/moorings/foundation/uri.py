@@ -251,7 +251,7 @@ class Uri(IStringable):
         if match is None:
             raise _invalid(text, "more than one port")
         self._host, self._ascii_host = _host_spellings(match[1], text)
-        if not match[1] and (needs_host or match[2] or user):
+        if not match[1] and (needs_host or match[2] or at):
             raise _invalid(text, "no host")
         self._port = _port(match[2] or "", self._scheme, text) if match[1] else 0
         if _encode(user, _USER_SAFE, unicode=True) != user:
