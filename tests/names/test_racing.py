@@ -357,9 +357,27 @@ def test_cancel_while_a_winner_waits_for_its_losers() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert track.discarded == ["b"]
+        assert asyncio.get_running_loop().time() == 5.25
+
+    run_virtual(main())
+
+
+def test_two_cancels_while_a_winner_waits_for_its_losers() -> None:
+    track = Track({"a": Script(after=NEVER, stubborn=5.0, succeeds=True), "b": Script()})
+
+    async def main() -> None:
+        task = asyncio.create_task(track.race())
+        for _ in range(2):
+            await asyncio.sleep(1.0)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert track.discarded == ["b"]
+        assert asyncio.get_running_loop().time() == 2.0
         await asyncio.sleep(10)
 
     run_virtual(main())
+    assert track.discarded == ["b", "a"]
 
 
 def test_the_callers_own_timeout() -> None:

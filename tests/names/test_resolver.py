@@ -189,7 +189,7 @@ async def test_services_from_answers() -> None:
     assert caught.value.winerror == errors.WSATRY_AGAIN  # type: ignore[attr-defined]
 
 
-async def test_the_hosts_file_of_this_machine() -> None:
+async def test_a_name_that_nobody_has() -> None:
     with pytest.raises(OSError) as caught:
-        await SystemResolver(deadline=20).addresses(HostName("a" * 63 + ".invalid"))
+        await SystemResolver(deadline=5).addresses(HostName("a" * 63 + ".invalid"))
     assert caught.value.winerror in (errors.WSAHOST_NOT_FOUND, errors.WSATRY_AGAIN, errors.WSANO_DATA)

@@ -9,8 +9,8 @@ first success ends the race.
 What an attempt returns is owned, normally a connected socket, and must never get lost. Attempts are cancelled when
 somebody else has won or the caller gives up, but a cancelled task may still succeed, and two may succeed in the same
 loop turn. So a task hands its success over before it ends, with no `await` in between: to the race if that is still
-open, else to `discard`. That holds even where nobody waits for the task any longer. `race` waits for its losers to end
-before it returns; if it is cancelled while waiting for them, it discards the winner.
+open, else to `discard`. `race` waits for its losers to end before it returns or raises; if it is cancelled while it
+waits for them, it discards the winner. Cancelled twice it no longer waits; what the tasks make later is discarded too.
 
 Where every attempt fails, one exception tells about all of them: its class is that of the most telling failure, and
 `attempts` lists each address with its time and its error.
@@ -158,9 +158,10 @@ class _Race(Generic[C, R]):
         try:
             try:
                 await self._start_in_turn(candidates)
-            finally:
-                self.over = True
                 await self._end_running()
+            except BaseException:
+                await self._end_running()  # cancelled again here, it stops waiting
+                raise
             if self.broken is not None:
                 raise self.broken
         except BaseException:
@@ -226,7 +227,9 @@ class _Race(Generic[C, R]):
         self.failures[index] = Attempt(self.describe(candidate), elapsed, error)
 
     async def _end_running(self) -> None:
+        self.over = True
         for task in self.running:
-            task.cancel()
+            if not task.cancelling():
+                task.cancel()
         while self.running:
             await asyncio.wait(tuple(self.running))
