@@ -6,11 +6,12 @@ import warnings
 from typing import Any
 
 from moorings.foundation import scalars
+from moorings.foundation.hresult import HResult
 from moorings.foundation.projection import Object
 from moorings.foundation.projection import ObjectStatic as Object_Static
 from moorings.foundation.winrt_array import Array
 
-__all__ = ["Array", "Object", "Object_Static", "__getattr__"]
+__all__ = ["Array", "HResult", "Object", "Object_Static", "__getattr__"]
 
 
 def __getattr__(name: str) -> Any:
