@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moorings import errors
+from moorings.foundation.closable import IStringable
 from moorings.names.enums import DomainNameType, HostNameSortOptions, HostNameType
-from moorings.names.host_name import HostName, host_name_from_sockaddr, host_text, require_host_name
+from moorings.names.host_name import HostName, host_name_from_sockaddr, host_text
 
 BLUETOOTH = "(AA:BB:CC:DD:EE:0f)"
 
@@ -194,8 +195,13 @@ def test_is_equal_wants_a_host_name() -> None:
     assert caught.value.winerror == errors.E_INVALIDARG
     with pytest.raises(TypeError):
         HostName("a").is_equal("a")  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        require_host_name("a", "x")  # type: ignore[arg-type]
+
+
+def test_interfaces() -> None:
+    host = HostName("a")
+    assert isinstance(host, IStringable)
+    assert host.as_(IStringable) is host
+    assert host._runtime_class_name_ == "Windows.Networking.HostName"
 
 
 def test_compare() -> None:

@@ -206,8 +206,15 @@ def test_one_failure_tells_about_all() -> None:
         errors.WSAEHOSTUNREACH,
     ]
     assert error.__cause__ is attempts[1].error
-    assert error.reason.startswith("StreamSocket to example.com:80: all 3 addresses failed: 192.0.2.1:80 after 0.1")
-    assert "192.0.2.3:80 after 0.300 s: " in error.reason
+    assert error.reason.startswith(
+        "StreamSocket to example.com:80: all 3 addresses failed: 192.0.2.1:80: no route (after 0.1"
+    )
+    assert error.reason.endswith("192.0.2.3:80: [Errno 113] from a system call (after 0.300 s)")
+
+
+def test_an_address_is_named_once() -> None:
+    reason = str(Attempt("192.0.2.1:80", 0.5, errors.from_errno(errno.EIO, "connecting to 192.0.2.1:80: odd")))
+    assert reason == "connecting to 192.0.2.1:80: odd (after 0.500 s)"
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from __future__ import annotations
 import ipaddress
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Self, final
+from typing import TYPE_CHECKING, NoReturn
 
 from moorings import errors
 from moorings.connectivity import rtnetlink
 from moorings.connectivity.enums import NetworkTypes
 from moorings.connectivity.routes import default_route_interfaces
+from moorings.foundation.projection import Object, final, not_constructible
 
 if TYPE_CHECKING:
     from moorings.connectivity.rtnetlink import InterfaceAddress, Link
@@ -49,25 +50,15 @@ _PRIVATE_V4 = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "
 _PRIVATE_V6 = ipaddress.IPv6Network("fc00::/7")
 
 
-class _NotConstructible:
-    """Base of the classes that only the system makes, as under PyWinRT."""
-
-    __slots__ = ("__weakref__",)
-
-    def __new__(cls, *_arguments: object, **_keywords: object) -> Self:
-        raise TypeError(f"cannot create {cls.__name__!r} instances")
-
-
 @final
-class NetworkItem(_NotConstructible):
+@not_constructible
+class NetworkItem(Object):
     """The network that an adapter is connected to. Source: WinRT NetworkItem."""
 
-    __slots__ = ("_adapter",)
+    __slots__ = ("__weakref__", "_adapter")
+    _winrt_name_ = "Windows.Networking.Connectivity.NetworkItem"
 
     _adapter: NetworkAdapter
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("NetworkItem is final")
 
     @property
     def network_id(self) -> uuid.UUID:
@@ -90,16 +81,15 @@ class NetworkItem(_NotConstructible):
 
 
 @final
-class NetworkAdapter(_NotConstructible):
+@not_constructible
+class NetworkAdapter(Object):
     """A network interface of this machine. Source: WinRT NetworkAdapter."""
 
-    __slots__ = ("_link", "_sysfs")
+    __slots__ = ("__weakref__", "_link", "_sysfs")
+    _winrt_name_ = "Windows.Networking.Connectivity.NetworkAdapter"
 
     _link: Link
     _sysfs: Path
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("NetworkAdapter is final")
 
     @property
     def network_adapter_id(self) -> uuid.UUID:
@@ -180,16 +170,15 @@ class NetworkAdapter(_NotConstructible):
 
 
 @final
-class IPInformation(_NotConstructible):
+@not_constructible
+class IPInformation(Object):
     """Which adapter has a local address, and how long its network prefix is. Source: WinRT IPInformation."""
 
-    __slots__ = ("_adapter", "_prefix_length")
+    __slots__ = ("__weakref__", "_adapter", "_prefix_length")
+    _winrt_name_ = "Windows.Networking.Connectivity.IPInformation"
 
     _adapter: NetworkAdapter
     _prefix_length: int
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("IPInformation is final")
 
     @property
     def network_adapter(self) -> NetworkAdapter:

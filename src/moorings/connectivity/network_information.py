@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, NoReturn
 
 from moorings import errors
 from moorings.connectivity import rtnetlink
 from moorings.connectivity.network_adapter import make_ip_information, make_network_adapter, usable_addresses
+from moorings.foundation.projection import Object, check_enum, check_object, final, not_constructible
+from moorings.foundation.vectors import VectorView
 from moorings.names.address_order import rfc6724_key, spread
 from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
@@ -16,7 +18,7 @@ from moorings.names.resolver import address_of_literal
 from moorings.names.source_address import source_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
     from moorings.connectivity.rtnetlink import InterfaceAddress, Link
@@ -27,30 +29,27 @@ _IPV6_LINK_LOCAL = "fe80:"
 
 
 @final
-class NetworkInformation:
+@not_constructible
+class NetworkInformation(Object):
     """What this machine's network looks like. All members are static. Source: WinRT NetworkInformation."""
 
-    def __new__(cls, *_arguments: object, **_keywords: object) -> NoReturn:
-        """There are no instances."""
-        raise TypeError("cannot create 'NetworkInformation' instances")
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("NetworkInformation is final")
+    __slots__ = ()
+    _winrt_name_ = "Windows.Networking.Connectivity.NetworkInformation"
 
     @staticmethod
-    def get_host_names() -> Sequence[HostName]:
+    def get_host_names() -> VectorView[HostName]:
         """The names and addresses of this machine.
 
         First its name, then its name in multicast DNS (RFC 6762), then the addresses of the interfaces that are up,
         those of the loopback interface last. Addresses carry `ip_information`, with the adapter to bind to.
         Raises OSError with a WinRT code where the kernel does not tell its interfaces.
         """
-        return host_names(socket.gethostname(), rtnetlink.read_links(), usable_addresses())
+        return VectorView(host_names(socket.gethostname(), rtnetlink.read_links(), usable_addresses()))
 
     @staticmethod
     def get_sorted_endpoint_pairs(
         destination_list: Iterable[EndpointPair], sort_options: HostNameSortOptions, /
-    ) -> Sequence[EndpointPair]:
+    ) -> VectorView[EndpointPair]:
         """The pairs in the order in which to try them.
 
         The order is RFC 6724's, with the source address of the pair or else the one that the system would use. NONE
@@ -58,7 +57,8 @@ class NetworkInformation:
         is a name, which is not looked up here, come last in their given order. Raises E_INVALIDARG (0x80070057) for
         None and TypeError for an item that is no EndpointPair.
         """
-        return sorted_endpoint_pairs(destination_list, sort_options)
+        options = HostNameSortOptions(check_enum(sort_options, HostNameSortOptions, "sort_options"))
+        return VectorView(sorted_endpoint_pairs(destination_list, options))
 
     @staticmethod
     def get_connection_profiles() -> NoReturn:
@@ -138,8 +138,7 @@ def sorted_endpoint_pairs(
     named: list[EndpointPair] = []
     keyed: list[tuple[tuple[Any, ...], str | None, EndpointPair]] = []
     for pair in destination_list:
-        if not isinstance(pair, EndpointPair):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"an EndpointPair is needed, not {type(pair).__name__}")
+        check_object(pair, EndpointPair, "an item of destination_list")
         destination = host_text(pair.remote_host_name)
         if destination.type in _IP_TYPES:
             source = _source_of(pair)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
-
 from moorings import errors
-from moorings.names.host_name import HostName, optional_host_name, require_host_name
-
-if TYPE_CHECKING:
-    from typing import NoReturn
-
-
-def _require_service_name(value: str, what: str) -> str:
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{what}: a str is needed, not {type(value).__name__}")
-    return value
+from moorings.foundation.projection import Object, check_object, check_optional, check_str, final
+from moorings.names.host_name import HostName
 
 
 @final
-class EndpointPair:
+class EndpointPair(Object):
     """The local and the remote end of a connection.
 
     `local_host_name` may be None and `local_service_name` may be "": the system then picks the address or the port.
@@ -34,6 +24,7 @@ class EndpointPair:
         "_remote_host_name",
         "_remote_service_name",
     )
+    _winrt_name_ = "Windows.Networking.EndpointPair"
 
     _local_host_name: HostName | None
     _local_service_name: str
@@ -58,9 +49,6 @@ class EndpointPair:
             raise errors.invalid_argument("EndpointPair: remote_service_name cannot be empty")
         return pair
 
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("EndpointPair is final")
-
     @property
     def local_host_name(self) -> HostName | None:
         """The local address, or None where the system picks it."""
@@ -68,7 +56,7 @@ class EndpointPair:
 
     @local_host_name.setter
     def local_host_name(self, value: HostName | None) -> None:
-        self._local_host_name = optional_host_name(value, "EndpointPair.local_host_name")
+        self._local_host_name = check_optional(value, HostName, "local_host_name")
 
     @property
     def local_service_name(self) -> str:
@@ -77,7 +65,7 @@ class EndpointPair:
 
     @local_service_name.setter
     def local_service_name(self, value: str) -> None:
-        self._local_service_name = _require_service_name(value, "EndpointPair.local_service_name")
+        self._local_service_name = check_str(value, "local_service_name")
 
     @property
     def remote_host_name(self) -> HostName:
@@ -86,7 +74,7 @@ class EndpointPair:
 
     @remote_host_name.setter
     def remote_host_name(self, value: HostName) -> None:
-        self._remote_host_name = require_host_name(value, "EndpointPair.remote_host_name")
+        self._remote_host_name = check_object(value, HostName, "remote_host_name")
 
     @property
     def remote_service_name(self) -> str:
@@ -95,7 +83,7 @@ class EndpointPair:
 
     @remote_service_name.setter
     def remote_service_name(self, value: str) -> None:
-        self._remote_service_name = _require_service_name(value, "EndpointPair.remote_service_name")
+        self._remote_service_name = check_str(value, "remote_service_name")
 
     def __repr__(self) -> str:
         local = self._local_host_name.raw_name if self._local_host_name is not None else ""

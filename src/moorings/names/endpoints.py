@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
+from moorings.foundation.projection import check_enum, check_object
+from moorings.foundation.vectors import VectorView
 from moorings.names.address_order import interleave
 from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
-from moorings.names.host_name import HostName, host_text, require_host_name
+from moorings.names.host_name import HostName, host_text
 from moorings.names.resolver import default_resolver, host_text_of, is_localhost
 from moorings.names.service_names import order_srv_records, parse_service_name, srv_query, usable_srv_records
 from moorings.names.source_address import source_address
@@ -57,7 +59,7 @@ def check_target(host: HostName, service: str, what: str) -> ServiceName:
     Raises TypeError for wrong types and E_INVALIDARG (0x80070057) for None, "", a port out of range, a text that is no
     service name, and a Bluetooth address.
     """
-    host_text_of(require_host_name(host, f"{what}: remote host"))
+    host_text_of(check_object(host, HostName, f"{what}: remote host"))
     return parse_service_name(service, f"{what}: remote service")
 
 
@@ -110,24 +112,27 @@ async def get_endpoint_pairs(
     *,
     protocol: Protocols = "tcp",
     resolver: Resolver | None = None,
-) -> Sequence[EndpointPair]:
+) -> VectorView[EndpointPair]:
     """One pair for each address of a host, best first, with the local address that the system would use.
 
     The local service is ""; the local host is None where there is no way to the address. Errors and cancelling as
     `endpoint_candidates`. Source: WinRT StreamSocket.GetEndpointPairsAsync.
     """
+    sort_options = HostNameSortOptions(check_enum(sort_options, HostNameSortOptions, "sort_options"))
     candidates = await endpoint_candidates(
         host, service, protocol=protocol, sort_options=sort_options, with_source=True, resolver=resolver
     )
-    return [
-        EndpointPair(
-            None if candidate.source is None else HostName(candidate.source),
-            "",
-            HostName(candidate.address),
-            str(candidate.port),
-        )
-        for candidate in candidates
-    ]
+    return VectorView(
+        [
+            EndpointPair(
+                None if candidate.source is None else HostName(candidate.source),
+                "",
+                HostName(candidate.address),
+                str(candidate.port),
+            )
+            for candidate in candidates
+        ]
+    )
 
 
 async def _targets(

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
-from moorings import errors
+from moorings.foundation.closable import IStringable
+from moorings.foundation.projection import check_object, check_str, final
 from moorings.names.enums import HostNameType
 from moorings.names.host_text import HostText, parse_host_text
 
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from moorings.connectivity.network_adapter import IPInformation
 
@@ -21,7 +22,7 @@ _V4_MAPPED_PREFIX = "::ffff:"
 
 
 @final
-class HostName:
+class HostName(IStringable):
     """A host name, an IPv4 or IPv6 address, or a Bluetooth address; local or remote.
 
     `host_name` is taken as it is, nothing is trimmed. An IPv6 address may stand in brackets and carry `%scope`. A DNS
@@ -31,6 +32,7 @@ class HostName:
     """
 
     __slots__ = ("__weakref__", "_ip_information", "_raw_name", "_text")
+    _winrt_name_ = "Windows.Networking.HostName"
 
     _raw_name: str
     _text: HostText
@@ -38,12 +40,8 @@ class HostName:
 
     def __new__(cls, host_name: str, /) -> HostName:
         """Check `host_name` and understand it."""
-        if not isinstance(host_name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"HostName: a str is needed, not {type(host_name).__name__}")
-        return _make(host_name, parse_host_text(host_name), None)
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("HostName is final")
+        text = check_str(host_name, "host_name")
+        return _make(text, parse_host_text(text), None)
 
     @property
     def raw_name(self) -> str:
@@ -72,7 +70,7 @@ class HostName:
 
     def is_equal(self, host_name: HostName, /) -> bool:
         """True where both have the same canonical name. None raises E_INVALIDARG (0x80070057)."""
-        return self._text.canonical == require_host_name(host_name, "HostName.is_equal")._text.canonical
+        return self._text.canonical == check_object(host_name, HostName, "host_name")._text.canonical
 
     @staticmethod
     def compare(value1: str, value2: str, /) -> int:
@@ -101,20 +99,6 @@ def _make(raw_name: str, text: HostText, ip_information: IPInformation | None) -
     host._text = text
     host._ip_information = ip_information
     return host
-
-
-def require_host_name(value: HostName | None, what: str) -> HostName:
-    """The value if it is a HostName. None raises E_INVALIDARG, anything else TypeError."""
-    if value is None:
-        raise errors.invalid_argument(f"{what}: a HostName is needed, not None")
-    if not isinstance(value, HostName):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{what}: a HostName is needed, not {type(value).__name__}")
-    return value
-
-
-def optional_host_name(value: HostName | None, what: str) -> HostName | None:
-    """The value if it is a HostName or None; anything else raises TypeError."""
-    return None if value is None else require_host_name(value, what)
 
 
 def host_text(host: HostName) -> HostText:

@@ -70,7 +70,8 @@ class Attempt:
 
     def __str__(self) -> str:
         reason: str = getattr(self.error, "reason", "") or str(self.error)
-        return f"{self.address} after {self.elapsed:.3f} s: {reason}"
+        where = "" if self.address in reason else f"{self.address}: "
+        return f"{where}{reason} (after {self.elapsed:.3f} s)"
 
 
 def attempts_of(error: BaseException) -> tuple[Attempt, ...]:

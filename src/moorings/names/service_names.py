@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from moorings import errors
+from moorings.foundation.projection import check_str
 from moorings.names.host_text import shown
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def parse_service_name(service: str, what: str = "service name") -> ServiceName:
     Raises TypeError where no str is given and E_INVALIDARG (0x80070057) for anything else, "" included. `what` begins
     the reason.
     """
-    if not isinstance(service, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{what}: a str is needed, not {type(service).__name__}")
+    service = check_str(service, what)
     if not service:
         raise errors.invalid_argument(f"{what}: a port number or a service name is needed, not an empty text")
     if _PORT.fullmatch(service) and int(service) <= _MAX_PORT:
