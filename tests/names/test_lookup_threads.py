@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LONG = 30.0
+SOURCE = Path(__file__).parents[2] / "src"
 
 
 class Gate:
@@ -266,3 +270,29 @@ def _in_child(threads: LookupThreads) -> int:
     with suppress(Exception):
         return 0 if asyncio.run(threads.run("a", lambda: "quick", LONG)) == "quick" else 1
     return 2
+
+
+STUCK_AT_EXIT = """
+import asyncio, threading
+from moorings.names.lookup_threads import LookupThreads, LookupTimeoutError
+
+async def main():
+    try:
+        await LookupThreads().run("a", threading.Event().wait, 0.01)
+    except LookupTimeoutError:
+        print("gave up")
+
+asyncio.run(main())
+"""
+
+
+def test_a_stuck_look_up_does_not_hold_back_the_end_of_the_program() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", STUCK_AT_EXIT],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("gave up\n", "", 0)
