@@ -50,7 +50,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=type)
-_E = TypeVar("_E", IntEnum, IntFlag, OpenEnum)
+_E = TypeVar("_E", bound=IntEnum | IntFlag)
 
 #: Smallest and largest value of each width, so that a check is two comparisons.
 _LIMITS: Final = {bits: (-(1 << (bits - 1)), (1 << (bits - 1)) - 1, (1 << bits) - 1) for bits in (8, 16, 32, 64)}
