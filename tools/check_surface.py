@@ -255,20 +255,24 @@ def _check_arities(call: Any, arities: set[int] | None, receiver: int, path: str
     if not callable(call):
         yield Finding(path, "is not callable", wrong=True)
         return
-    declared = getattr(call, "__arities__", None)
-    if declared is not None and arities is not None:
-        yield from (Finding(f"{path}/{n}", f"does not take {n} arguments") for n in sorted(arities - set(declared)))
-        return
+    declared: collections.abc.Set[int] | None = getattr(call, "__arities__", None)
     try:
         signature = inspect.signature(call)
     except (ValueError, TypeError):
-        # Built without a signature: nothing to compare.
-        return
+        # Built without a signature: only what it declares can be compared.
+        signature = inspect.Signature()
+        declared = arities if declared is None else declared
     parameters = list(signature.parameters.values())[receiver:]
-    if any(parameter.kind is not parameter.POSITIONAL_ONLY for parameter in parameters):
+    variable = inspect.Parameter.VAR_POSITIONAL if declared is not None else inspect.Parameter.POSITIONAL_ONLY
+    if any(parameter.kind not in (parameter.POSITIONAL_ONLY, variable) for parameter in parameters):
         yield Finding(path, f"has parameters that are not positional-only: {signature}", wrong=True)
         return
     if arities is None:
+        return
+    if declared is not None:
+        yield from (Finding(f"{path}/{n}", f"does not take {n} arguments") for n in sorted(arities - declared))
+        if declared - arities:
+            yield Finding(path, f"takes {sorted(declared - arities)} arguments, too", wrong=True)
         return
     required = sum(1 for parameter in parameters if parameter.default is parameter.empty)
     for count in sorted(arities):

@@ -172,6 +172,15 @@ def test_object_members() -> None:
     assert hash(base) != hash(_Base())
 
 
+def test_arities_are_declared_on_the_function() -> None:
+    @projection.arities(1, 3)
+    def overloaded(*arguments: object) -> int:
+        return len(arguments)
+
+    assert overloaded(1, 2) == 2
+    assert overloaded.__arities__ == {1, 3}  # type: ignore[attr-defined]
+
+
 def test_compiled_classes_can_register() -> None:
     class Compiled:
         pass

@@ -12,7 +12,7 @@ from tools.generate_facade import load_surface
 
 from moorings.errors import OpenEnum
 from moorings.foundation.geometry import Point
-from moorings.foundation.projection import Object, deprecated_alias, final, not_constructible
+from moorings.foundation.projection import Object, arities, deprecated_alias, final, not_constructible
 
 T = TypeVar("T")
 
@@ -86,9 +86,14 @@ class _Methods:
     @staticmethod
     def find(first: int, /) -> None: ...
 
+    @arities(0, 2)
     def dispatch(self, *args: int) -> None: ...
 
-    dispatch.__arities__ = frozenset({0, 2})  # type: ignore[attr-defined]
+    @arities(1, 2)
+    def half(self, first: int, *more: int) -> None: ...
+
+    def undeclared(self, *args: int) -> None: ...
+
     old = deprecated_alias("connect")
 
     def silent(self, first: int, /) -> None: ...
@@ -123,6 +128,9 @@ class _Methods:
         (_method("connect", 2, static=True), ["!m.Thing.connect"]),
         (_method("dispatch", 0, 2), []),
         (_method("dispatch", 0, 1, 2), ["m.Thing.dispatch/1"]),
+        (_method("dispatch", 2), ["!m.Thing.dispatch"]),
+        (_method("half", 1, 2), ["!m.Thing.half"]),
+        (_method("undeclared", 0, 2), ["!m.Thing.undeclared"]),
         (_method("old", 2, deprecated_alias_of="connect"), []),
         (_method("old", 2, deprecated_alias_of="find"), ["!m.Thing.old"]),
         (_method("silent", 1, deprecated_alias_of="connect"), ["!m.Thing.silent"]),

@@ -31,6 +31,7 @@ __all__ = [
     "Object",
     "ObjectStatic",
     "OpenEnum",
+    "arities",
     "check_datetime",
     "check_enum",
     "check_float",
@@ -50,6 +51,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=type)
+_F = TypeVar("_F", bound="Callable[..., Any]")
 _E = TypeVar("_E", bound=IntEnum | IntFlag)
 
 #: Smallest and largest value of each width, so that a check is two comparisons.
@@ -160,6 +162,20 @@ def check_object(value: object, kind: type[_T], name: str) -> _T:
 def check_optional(value: object, kind: type[_T], name: str) -> _T | None:
     """Return *value* when it is an instance of *kind* or None, else TypeError."""
     return None if value is None else check_object(value, kind, name)
+
+
+def arities(*counts: int) -> Callable[[_F], _F]:
+    """Declare how many arguments a method takes whose signature (`*arguments`) does not tell.
+
+    WinRT overloads are chosen by the number of arguments; the conformance test reads the declaration. The method
+    itself raises `invalid_parameter_count()` for other numbers. Below `@staticmethod`, where that is used too.
+    """
+
+    def declare(function: _F) -> _F:
+        function.__arities__ = frozenset(counts)  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+        return function
+
+    return declare
 
 
 def invalid_parameter_count() -> TypeError:
