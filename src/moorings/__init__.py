@@ -1,5 +1,64 @@
-"""Windows.Networking.Sockets for Python on Linux."""
+"""Windows.Networking.Sockets for Python on Linux.
+
+The names most programs need. The rest stands in the rooms, and under `winrt.windows...` for portable programs.
+"""
 
 from moorings import _native_switch  # noqa: F401 (first: it decides which form of the hot modules is loaded)
+from moorings._face import Listening, adopt, blocking, connect, listen
+from moorings.engine.interface import EndReason
+from moorings.foundation.async_info import (
+    AsyncStatus,
+    IAsyncAction,
+    IAsyncActionWithProgress,
+    IAsyncInfo,
+    IAsyncOperation,
+    IAsyncOperationWithProgress,
+)
+from moorings.foundation.uri import Uri
+from moorings.names.endpoint_pair import EndpointPair
+from moorings.names.enums import HostNameSortOptions, HostNameType
+from moorings.names.host_name import HostName
+from moorings.sockets.enums import (
+    SocketErrorStatus,
+    SocketProtectionLevel,
+    SocketQualityOfService,
+)
+from moorings.sockets.limits import StreamCounters
+from moorings.sockets.socket_error import SocketError
+from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
+from moorings.sockets.stream_socket import StreamSocket
+from moorings.sockets.stream_socket_listener import DrainReport, StreamSocketListener
+from moorings.streams.buffer import Buffer
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AsyncStatus",
+    "BandwidthStatistics",
+    "Buffer",
+    "DrainReport",
+    "EndReason",
+    "EndpointPair",
+    "HostName",
+    "HostNameSortOptions",
+    "HostNameType",
+    "IAsyncAction",
+    "IAsyncActionWithProgress",
+    "IAsyncInfo",
+    "IAsyncOperation",
+    "IAsyncOperationWithProgress",
+    "Listening",
+    "RoundTripTimeStatistics",
+    "SocketError",
+    "SocketErrorStatus",
+    "SocketProtectionLevel",
+    "SocketQualityOfService",
+    "StreamCounters",
+    "StreamSocket",
+    "StreamSocketListener",
+    "Uri",
+    "adopt",
+    "blocking",
+    "connect",
+    "listen",
+]

@@ -17,6 +17,9 @@ HOT_MODULES = (
     "moorings.foundation.operation",
     "moorings.foundation._await_slots",
     "moorings.engine.hub",
+    "moorings.engine.stream_reading",
+    "moorings.engine.stream_writing",
     "moorings.engine.tcp_stream",
     "moorings.streams.buffer",
+    "moorings.sockets.socket_streams",
 )

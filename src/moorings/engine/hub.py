@@ -72,6 +72,10 @@ class Source(OperationOwner):
     def on_turn(self) -> None:
         """Go on after `defer()`, in a new loop turn."""
 
+    def has_unsent(self) -> bool:
+        """True while something that was handed over waits to be sent."""
+        return False
+
     def on_drop(self) -> None:
         """The process was forked: let go of the descriptor without a word to the peer."""
 
@@ -158,7 +162,7 @@ class Hub:
     def _open(self) -> None:
         epoll = Epoll()
         try:
-            self.home.loop.add_reader(epoll.fileno(), self.on_ready)
+            self.home.loop.add_reader(epoll.fileno(), self._on_epoll)
         except BaseException:
             _close_set(epoll)
             raise
@@ -191,7 +195,14 @@ class Hub:
             source.hub = None
             source.on_drop()
 
+    def has_unsent(self) -> bool:
+        """True while any source has something to send."""
+        return any(source is not None and source.has_unsent() for source in self.slots)
+
     # -- callbacks of the loop -----------------------------------------------------------------------------------------
+
+    def _on_epoll(self) -> None:
+        self.on_ready()
 
     def on_ready(self) -> None:
         """The epoll set has events (loop callback)."""

@@ -1,0 +1,53 @@
+cimport cython
+
+from moorings._native cimport BufferBase, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
+from moorings.engine.hub cimport Hub, Source
+from moorings.foundation.home cimport Home
+from moorings.foundation.operation cimport Operation
+
+cdef Py_ssize_t _FILL_SIZE, _BULK_SIZE
+cdef int _COMPLETED, _ERROR, _OPEN
+cdef int _PARTIAL, _READ_AHEAD, _FILL
+cdef int _EAGAIN
+cdef int _OPERATION, _OPERATION_WITH_PROGRESS
+
+cdef class ReadingStream(Source):
+    cdef public Home home
+    cdef public object label
+    cdef public object plain_socket
+    cdef public int phase
+    cdef public object end_reason
+    cdef public Operation read_head
+    cdef public Operation read_tail
+    cdef public bint readable
+    cdef public bint hang_up
+    cdef public bint armed
+    cdef public bint eof
+    cdef public bint bulk
+    cdef public bint shut_wanted
+    cdef public object read_error
+    cdef public object write_error
+    cdef public bytearray stash
+    cdef public Py_ssize_t stash_start
+    cdef public unsigned long long bytes_received
+    cdef public unsigned long receive_calls
+
+    cpdef Operation new_operation(self, int kind)
+    cpdef Operation read(self, BufferBase target, Py_ssize_t count, int options)
+    cpdef Operation fill(self)
+    @cython.locals(outcome=int)
+    cpdef submit_read(self, Operation operation)
+    cdef int _serve(self, Operation operation) except -1
+    cdef bint _satisfied(self, Operation operation) except -1
+    @cython.locals(count=Py_ssize_t, wanted=Py_ssize_t)
+    cdef _serve_from_stash(self, Operation operation)
+    cpdef skip_stash(self, Py_ssize_t count)
+    @cython.locals(count=Py_ssize_t, asked=Py_ssize_t, wanted=Py_ssize_t, taken=Py_ssize_t, options=int, direct=bint)
+    cdef Py_ssize_t _receive(self, Operation operation) except? -12345
+    cdef _nothing_received(self, Py_ssize_t count)
+    cdef _broken(self, int code, object verb)
+    cdef bint _end_read(self, Operation operation, int outcome) except -1
+    @cython.locals(outcome=int, resume=bint, operation=Operation)
+    cdef _pump_reads(self)
+    cpdef Py_ssize_t stash_size(self)
+    cpdef bint reading(self)

@@ -1,0 +1,358 @@
+"""The reading side of a TCP stream: pulled, from the stash first, then from the kernel.
+
+Theory of operation
+-------------------
+Nothing is read unless somebody asked. The descriptor is watched edge-triggered, so `readable` remembers that the kernel
+may hold more: set by an event, cleared by a short read. A read is answered from the *stash* (bytes taken from the
+kernel but not by the program) and then from the kernel, through the loop's shared block while messages are small,
+straight into the caller's buffer when they are big. A hang-up keeps `readable` set until the end of the stream, or the
+error, has been read, since no further edge will tell.
+
+The Python face never hands a read's bytes to an operation: it asks for the stash to be *filled* and takes its bytes in
+the same step in which the waiting coroutine resumes. So a cancelled read has taken nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.engine.hub import EDGE_BOTH, Hub, Source
+from moorings.engine.interface import EndReason
+from moorings.foundation.operation import Operation
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    pass
+else:
+    from moorings._pure import (
+        BufferBase,
+        block_to_buffer,
+        block_to_stash,
+        buffer_set_used,
+        receive_block,
+        receive_buffer,
+        stash_to_buffer,
+    )
+
+#: Bytes that one fill of the stash asks the kernel for.
+STASH_FILL_SIZE = 65536
+#: A receive of at least this size makes the next one go straight into the caller's buffer.
+BULK_SIZE = 16384
+
+_FILL_SIZE = STASH_FILL_SIZE
+_BULK_SIZE = BULK_SIZE
+
+_COMPLETED = 1
+_ERROR = 3
+
+# Phases of a stream.
+_OPEN = 0
+
+# What a read asks for, in `Operation.options`: InputStreamOptions, or filling the stash.
+_PARTIAL = 1
+_READ_AHEAD = 2
+_FILL = 16
+
+_EAGAIN = -errno.EAGAIN
+
+_OPERATION = 1
+_OPERATION_WITH_PROGRESS = 3
+
+
+class ReadingStream(Source):
+    """State that both directions share, and the reading side."""
+
+    __slots__ = (
+        "armed",
+        "bulk",
+        "bytes_received",
+        "end_reason",
+        "eof",
+        "hang_up",
+        "home",
+        "label",
+        "phase",
+        "plain_socket",
+        "read_error",
+        "read_head",
+        "read_tail",
+        "readable",
+        "receive_calls",
+        "shut_wanted",
+        "stash",
+        "stash_start",
+        "write_error",
+    )
+
+    def __init__(self, hub: Hub, label: object) -> None:
+        Source.__init__(self)
+        self.home = hub.home
+        self.label = label
+        self.plain_socket: Any = None
+        self.phase = _OPEN
+        self.end_reason = EndReason.OPEN
+        self.read_head: Operation | None = None
+        self.read_tail: Operation | None = None
+        self.readable = False
+        self.hang_up = False
+        self.armed = True
+        self.eof = False
+        self.bulk = False
+        self.read_error: Any = None
+        self.write_error: Any = None
+        self.shut_wanted = False
+        self.stash: bytearray | None = None
+        self.stash_start = 0
+        self.bytes_received = 0
+        self.receive_calls = 0
+
+    def new_operation(self, kind: int) -> Operation:
+        """A fresh operation of this stream; the last one again, where nobody else holds it."""
+        operation = self.spare
+        if operation is None:
+            return Operation(self.home, self, kind)
+        self.spare = None
+        operation.owner = self
+        operation.kind = kind
+        return operation
+
+    def read(self, target: BufferBase, count: int, options: int) -> Operation:
+        """Start reading `count` bytes into `target`; the operation gives `target`. Home thread only."""
+        operation = self.new_operation(_OPERATION_WITH_PROGRESS)
+        operation.buffer = target
+        operation.count = count
+        operation.options = options
+        self.submit_read(operation)
+        return operation
+
+    def fill(self) -> Operation:
+        """Start waiting until the stash has grown, or the stream has ended; the operation gives the new bytes' number.
+
+        Cancelling it takes nothing from the stream.
+        """
+        operation = self.new_operation(_OPERATION)
+        operation.face = True
+        operation.options = _FILL
+        operation.count = 1
+        self.submit_read(operation)
+        return operation
+
+    def submit_read(self, operation: Operation) -> None:
+        """Serve a read operation now if possible, else queue it."""
+        if self.phase != _OPEN:
+            operation.finish(_ERROR, None, self.closed_error())
+            return
+        home = self.home
+        if self.read_head is None and home.has_budget():
+            outcome = self._serve(operation)
+            if outcome != 0:
+                home.immediate += 1
+                self._end_read(operation, outcome)
+                return
+        if self.read_head is None:
+            self.read_head = operation
+        else:
+            assert self.read_tail is not None
+            self.read_tail.next_operation = operation
+        self.read_tail = operation
+        if not self.armed:
+            self.armed = True
+            if self.hub is not None:
+                self.hub.change(self, EDGE_BOTH)
+        if (self.readable or self.stash is not None or self.eof or self.read_error is not None) and (
+            self.hub is not None
+        ):
+            self.hub.defer(self)
+
+    def enter_read(self, operation: Operation) -> None:
+        """`submit_read` as a callback."""
+        self.submit_read(operation)
+
+    def _serve(self, operation: Operation) -> int:
+        """Move bytes to a read operation: 0 = it has to wait, 1 = it has what it wants, 2 = it failed."""
+        if self.stash is not None and operation.options != _FILL:
+            self._serve_from_stash(operation)
+            if self._satisfied(operation):
+                return 1
+        while self.readable and not self.eof and self.read_error is None:
+            if not self.home.has_budget():
+                return 0
+            if self._receive(operation) > 0 and self._satisfied(operation):
+                return 1
+        if self.eof:
+            return 1
+        if self.read_error is not None:
+            # What arrived before the error is delivered first; the next read raises.
+            return 1 if operation.done_bytes > 0 else 2
+        return 1 if operation.count == 0 else 0
+
+    def _satisfied(self, operation: Operation) -> bool:
+        if operation.done_bytes >= operation.count:
+            return True
+        return operation.done_bytes > 0 and (operation.options & (_PARTIAL | _FILL)) != 0
+
+    def _serve_from_stash(self, operation: Operation) -> None:
+        stash = self.stash
+        assert stash is not None
+        count = len(stash) - self.stash_start
+        wanted = operation.count - operation.done_bytes
+        if count > wanted:
+            count = wanted
+        stash_to_buffer(stash, self.stash_start, count, operation.buffer, operation.done_bytes)
+        operation.done_bytes += count
+        self.home.turn_bytes += count
+        self.skip_stash(count)
+
+    def skip_stash(self, count: int) -> None:
+        """Forget the first `count` bytes of the stash."""
+        assert self.stash is not None
+        self.stash_start += count
+        if self.stash_start == len(self.stash):
+            self.stash = None
+            self.stash_start = 0
+        elif self.stash_start >= _FILL_SIZE:
+            del self.stash[: self.stash_start]
+            self.stash_start = 0
+
+    def _receive(self, operation: Operation) -> int:
+        """One receive call for `operation`; the number of bytes, 0 at the end, negative when there was nothing."""
+        hub = self.hub
+        assert hub is not None
+        assert hub.block is not None
+        options = operation.options
+        wanted = operation.count - operation.done_bytes
+        direct = False
+        if options == _FILL:
+            asked = _FILL_SIZE
+        elif options & _READ_AHEAD:
+            asked = wanted if wanted > _FILL_SIZE else _FILL_SIZE
+        else:
+            asked = wanted
+            direct = self.bulk and wanted >= _BULK_SIZE
+        if direct:
+            count = receive_buffer(self.fd, self.plain_socket, operation.buffer, operation.done_bytes, asked)
+        else:
+            if asked > hub.block.size:
+                asked = hub.block.size
+            count = receive_block(self.fd, self.plain_socket, hub.block, asked)
+        self.receive_calls += 1
+        if count <= 0:
+            self._nothing_received(count)
+            return count
+        if count < asked and not self.hang_up:
+            self.readable = False
+        self.bulk = count >= _BULK_SIZE
+        self.bytes_received += count
+        self.home.turn_bytes += count
+        if options == _FILL:
+            if self.stash is None:
+                self.stash = bytearray()
+            block_to_stash(hub.block, 0, count, self.stash)
+            operation.done_bytes = count
+        elif direct:
+            operation.done_bytes += count
+        else:
+            taken = count if count < wanted else wanted
+            block_to_buffer(hub.block, taken, operation.buffer, operation.done_bytes)
+            operation.done_bytes += taken
+            if taken < count:
+                if self.stash is None:
+                    self.stash = bytearray()
+                block_to_stash(hub.block, taken, count - taken, self.stash)
+        if operation.progress_handler is not None:
+            operation.report_progress(operation.done_bytes)
+        return count
+
+    def _nothing_received(self, count: int) -> None:
+        if count == _EAGAIN:
+            self.readable = False
+        elif count == 0:
+            self.eof = True
+            if self.end_reason == EndReason.OPEN:
+                self.end_reason = EndReason.CLOSED_BY_PEER
+        else:
+            self._broken(-count, "receiving")
+
+    def _broken(self, code: int, verb: str) -> None:
+        """The connection is gone; remember why for every later read and write."""
+        error = errors.from_errno(code, f"{self.label}: {verb} failed")
+        if self.read_error is None:
+            self.read_error = error
+        if self.write_error is None:
+            self.write_error = error
+        if self.end_reason in (EndReason.OPEN, EndReason.CLOSED_BY_PEER):
+            self.end_reason = EndReason.TIMED_OUT if code == errno.ETIMEDOUT else EndReason.RESET
+
+    def _end_read(self, operation: Operation, outcome: int) -> bool:
+        if outcome == 2:
+            return operation.settle(_ERROR, None, self.read_error)
+        if operation.options == _FILL:
+            return operation.settle(_COMPLETED, operation.done_bytes, None)
+        target = operation.buffer
+        buffer_set_used(target, operation.done_bytes)
+        return operation.settle(_COMPLETED, target, None)
+
+    def _pump_reads(self) -> None:
+        """Serve queued reads as far as the bytes and the budget go."""
+        while self.read_head is not None:
+            operation = self.read_head
+            outcome = self._serve(operation)
+            if outcome == 0:
+                if (self.readable or self.stash is not None) and self.hub is not None:
+                    self.hub.defer(self)
+                return
+            self.read_head = operation.next_operation
+            operation.next_operation = None
+            if self.read_head is None:
+                self.read_tail = None
+            resume = self._end_read(operation, outcome)
+            operation = None  # type: ignore[assignment]  # the awaiting task may then give it back for re-use
+            if resume:
+                self.home.resume()
+            if self.phase != _OPEN:
+                return
+
+    def stash_size(self) -> int:
+        """Bytes taken from the kernel that nobody has read yet."""
+        return 0 if self.stash is None else len(self.stash) - self.stash_start
+
+    def find_in_stash(self, separator: bytes, start: int) -> int:
+        """Where `separator` begins at or behind `start` in the unread bytes; -1 when it is not there."""
+        if self.stash is None:
+            return -1
+        found = self.stash.find(separator, self.stash_start + start)
+        return found - self.stash_start if found >= 0 else -1
+
+    def take_stash(self, count: int) -> bytes:
+        """Take up to `count` unread bytes."""
+        if self.stash is None:
+            return b""
+        stop = self.stash_start + count
+        data = bytes(memoryview(self.stash)[self.stash_start : stop])
+        self.skip_stash(len(data))
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Put bytes in front of everything unread."""
+        if data:
+            rest = b"" if self.stash is None else bytes(memoryview(self.stash)[self.stash_start :])
+            self.stash = bytearray(data) + rest
+            self.stash_start = 0
+
+    def closed_error(self) -> OSError:
+        """What a call gets that comes too late."""
+        if self.phase == _OPEN and self.shut_wanted:
+            return errors.closed(f"{self.label}: writing was shut down")
+        if self.home.dropped:
+            return errors.closed(f"{self.label}: belongs to the parent process")
+        return errors.closed(f"{self.label}")
+
+    def reading(self) -> bool:
+        """True while a read is pending."""
+        return self.read_head is not None

@@ -1,0 +1,39 @@
+cimport cython
+
+from moorings._native cimport send_many, send_one, shut_down_writing
+from moorings.engine.hub cimport Hub, Source
+from moorings.foundation.home cimport Home
+from moorings.foundation.operation cimport Operation
+from moorings.engine.stream_reading cimport ReadingStream
+
+cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT
+cdef int _VECTOR
+cdef int _COMPLETED, _ERROR, _OPEN
+cdef int _WRITE, _FLUSH
+cdef int _EAGAIN
+cdef int _OPERATION, _OPERATION_WITH_PROGRESS
+
+cdef class WritingStream(ReadingStream):
+    cdef public Operation write_head
+    cdef public Operation write_tail
+    cdef public bint write_blocked
+    cdef public bint write_shut
+    cdef public Py_ssize_t queued_bytes
+    cdef public Py_ssize_t queue_limit
+    cdef public unsigned long long bytes_sent
+    cdef public unsigned long send_calls
+    cdef public unsigned long writes_refused
+
+    cpdef Operation write(self, object data, Py_ssize_t count)
+    cpdef Operation flush(self)
+    @cython.locals(count=Py_ssize_t)
+    cpdef submit_write(self, Operation operation)
+    cdef _fail_write(self, Operation operation)
+    @cython.locals(count=Py_ssize_t, head=Operation)
+    cdef _send_queue(self)
+    @cython.locals(offset=Py_ssize_t, operation=Operation)
+    cdef Py_ssize_t _send_several(self, Operation head) except? -12345
+    @cython.locals(left=Py_ssize_t, done=Operation, last=Operation, operation=Operation, following=Operation, resume=bint)
+    cdef _account(self, Py_ssize_t count)
+    cdef _fail_writes(self)
+    cdef _send_fin(self)

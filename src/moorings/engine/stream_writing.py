@@ -1,0 +1,253 @@
+"""The writing side of a TCP stream: a queue of the caller's buffers, sent by waiting.
+
+Theory of operation
+-------------------
+Awaiting any write sends the whole queue at once, in one system call where possible; otherwise it is sent when the hub's
+callback or the loop turn ends, or at the byte mark. A flush is a marker in the same queue. A failed write fails all that
+follow; `write_error` keeps the reason. While a resumed task runs anything may have happened to this object: what the
+kernel took is accounted for completely before anybody is resumed, and state is read again afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.engine.hub import Hub
+from moorings.engine.stream_reading import ReadingStream
+from moorings.foundation.operation import Operation
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    pass
+else:
+    from moorings._pure import send_many, send_one, shut_down_writing
+
+#: Un-awaited writes are sent at once when this many bytes are queued.
+WRITE_FLUSH_MARK = 65536
+#: A write that would make the queue longer than this fails with WSAENOBUFS.
+WRITE_QUEUE_LIMIT = 67108864
+
+_FLUSH_MARK = WRITE_FLUSH_MARK
+_QUEUE_LIMIT = WRITE_QUEUE_LIMIT
+_VECTOR = 256
+
+_COMPLETED = 1
+_ERROR = 3
+
+_OPEN = 0
+
+# What a queued operation is, in `Operation.options`.
+_WRITE = 32
+_FLUSH = 64
+
+_EAGAIN = -errno.EAGAIN
+
+_OPERATION = 1
+_OPERATION_WITH_PROGRESS = 3
+
+
+class WritingStream(ReadingStream):
+    """The writing side on top of the reading side."""
+
+    __slots__ = (
+        "bytes_sent",
+        "queue_limit",
+        "queued_bytes",
+        "send_calls",
+        "write_blocked",
+        "write_head",
+        "write_shut",
+        "write_tail",
+        "writes_refused",
+    )
+
+    def __init__(self, hub: Hub, label: object) -> None:
+        ReadingStream.__init__(self, hub, label)
+        self.write_head: Operation | None = None
+        self.write_tail: Operation | None = None
+        self.write_blocked = False
+        self.write_shut = False
+        self.queued_bytes = 0
+        self.queue_limit = _QUEUE_LIMIT
+        self.bytes_sent = 0
+        self.send_calls = 0
+        self.writes_refused = 0
+
+    def write(self, data: Any, count: int) -> Operation:
+        """Queue `count` bytes of `data`, which must not change until the operation has ended. Home thread only."""
+        operation = self.new_operation(_OPERATION_WITH_PROGRESS)
+        operation.buffer = data
+        operation.count = count
+        operation.options = _WRITE
+        self.submit_write(operation)
+        return operation
+
+    def flush(self) -> Operation:
+        """An operation that ends when all writes queued so far have: True, or False when one of them failed."""
+        operation = self.new_operation(_OPERATION)
+        operation.options = _FLUSH
+        self.submit_write(operation)
+        return operation
+
+    def submit_write(self, operation: Operation) -> None:
+        """Queue a write or a flush marker."""
+        if self.phase != _OPEN or self.shut_wanted:
+            operation.finish(_ERROR, None, self.closed_error())
+            return
+        if self.write_error is not None:
+            self._fail_write(operation)
+            return
+        count = operation.count
+        if self.queued_bytes + count > self.queue_limit and self.queued_bytes > 0:
+            self.writes_refused += 1
+            reason = f"{self.label}: {self.queued_bytes} bytes are queued, the limit is {self.queue_limit}; await writes"
+            operation.finish(_ERROR, None, errors.from_errno(errno.ENOBUFS, reason))
+            return
+        if self.write_head is None:
+            self.write_head = operation
+        else:
+            assert self.write_tail is not None
+            self.write_tail.next_operation = operation
+        self.write_tail = operation
+        self.queued_bytes += count
+        if self.write_blocked:
+            return
+        if self.queued_bytes >= _FLUSH_MARK:
+            self._send_queue()
+        elif not self.dirty and self.hub is not None:
+            self.hub.mark_dirty(self)
+
+    def enter_write(self, operation: Operation) -> None:
+        """`submit_write` as a callback."""
+        self.submit_write(operation)
+
+    def _fail_write(self, operation: Operation) -> None:
+        if operation.options == _FLUSH:
+            operation.finish(_COMPLETED, False, None)
+        else:
+            operation.finish(_ERROR, None, self.write_error)
+
+    def prepare_wait(self, operation: Operation) -> None:
+        """Waiting on any queued write sends all of them, within the loop turn's budget."""
+        if self.write_head is None or self.write_blocked:
+            return
+        home = self.home
+        if home.immediate < 64 and home.turn_bytes < 262144:
+            home.immediate += 1
+            self._send_queue()
+        elif self.hub is not None:
+            self.hub.defer(self)
+
+    def _send_queue(self) -> None:
+        """Send what is queued until the kernel takes no more."""
+        while self.write_head is not None and not self.write_blocked:
+            head = self.write_head
+            if head.next_operation is None:
+                if head.count > head.done_bytes:
+                    count = send_one(self.fd, self.plain_socket, head.buffer, head.done_bytes, head.count)
+                    self.send_calls += 1
+                else:
+                    count = 0
+            else:
+                count = self._send_several(head)
+            head = None  # type: ignore[assignment]
+            if count < 0:
+                if count == _EAGAIN:
+                    self.write_blocked = True
+                else:
+                    self._broken(-count, "sending")
+                    self._fail_writes()
+                return
+            self._account(count)
+        if self.write_head is None and self.shut_wanted and not self.write_shut:
+            self._send_fin()
+
+    def _send_several(self, head: Operation) -> int:
+        pieces: list[Any] = []
+        offset = head.done_bytes
+        operation: Operation | None = head
+        while operation is not None and len(pieces) < _VECTOR:
+            if operation.count > operation.done_bytes:
+                pieces.append(operation.buffer)
+            elif not pieces:
+                offset = 0 if operation.next_operation is None else operation.next_operation.done_bytes
+            operation = operation.next_operation
+        if not pieces:
+            return 0
+        self.send_calls += 1
+        return send_many(self.fd, self.plain_socket, pieces, offset)
+
+    def _account(self, count: int) -> None:
+        """The kernel took `count` bytes: end the operations that are sent completely."""
+        self.bytes_sent += count
+        self.queued_bytes -= count
+        self.home.turn_bytes += count
+        done: Operation | None = self.write_head
+        last: Operation | None = None
+        operation = self.write_head
+        while operation is not None:
+            left = operation.count - operation.done_bytes
+            if left > count:
+                operation.done_bytes += count
+                if count > 0 and operation.progress_handler is not None:
+                    operation.report_progress(operation.done_bytes)
+                break
+            count -= left
+            operation.done_bytes = operation.count
+            last = operation
+            operation = operation.next_operation
+        self.write_head = operation
+        if operation is None:
+            self.write_tail = None
+        operation = None
+        if last is None:
+            return
+        last.next_operation = None
+        last = None
+        while done is not None:
+            following = done.next_operation
+            done.next_operation = None
+            if done.options == _FLUSH:
+                resume = done.settle(_COMPLETED, True, None)
+            else:
+                resume = done.settle(_COMPLETED, done.count, None)
+            done = following
+            following = None
+            if resume:
+                self.home.resume()
+
+    def _fail_writes(self) -> None:
+        """Fail everything queued with `write_error`."""
+        operation = self.write_head
+        self.write_head = None
+        self.write_tail = None
+        self.queued_bytes = 0
+        while operation is not None:
+            following = operation.next_operation
+            operation.next_operation = None
+            self._fail_write(operation)
+            operation = following
+
+    def _send_fin(self) -> None:
+        self.write_shut = True
+        shut_down_writing(self.fd, self.plain_socket)
+
+    def shut_writing(self) -> None:
+        """Half-close: FIN goes out behind the queued writes; later writes fail with RO_E_CLOSED."""
+        if self.phase != _OPEN or self.shut_wanted:
+            return
+        self.shut_wanted = True
+        self._send_queue()
+
+    def on_flush(self) -> None:
+        if self.write_head is not None and not self.write_blocked:
+            self._send_queue()
+
+    def has_unsent(self) -> bool:
+        return self.write_head is not None

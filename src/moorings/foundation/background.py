@@ -1,0 +1,195 @@
+"""The library's own loop thread and worker threads, for programs without a running asyncio loop.
+
+Theory of operation
+-------------------
+In a plain script there is no loop to live on. The first operation then starts one daemon thread that runs a loop for
+the rest of the process; every such object has it as its home. Calls hop there, `get()` blocks the caller.
+
+Handlers of the program must not run on that thread: they may block, and they may call `get()`. They run on worker
+threads: those of one object one after the other in order (`submit`), those that may overlap side by side
+(`submit_concurrently`, for `connection_received`). At interpreter exit the loop gets up to a second to finish what
+was handed over. After fork the child has neither the thread nor its objects; a new one starts on demand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from moorings.foundation.home import Home, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Worker threads at most; handlers beyond that wait their turn.
+WORKER_LIMIT = 64
+#: Seconds that the loop may go on at interpreter exit.
+EXIT_DRAIN_SECONDS = 1.0
+#: Seconds after which an idle worker thread ends.
+WORKER_IDLE_SECONDS = 10.0
+
+
+class BackgroundLoop:
+    """The one loop thread of the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._home: Home | None = None
+        self._thread: threading.Thread | None = None
+
+    def home(self) -> Home:
+        """The background home; started on first use."""
+        home = self._home
+        if home is not None and not home.dropped and not home.loop.is_closed():
+            return home
+        with self._lock:
+            if self._home is None or self._home.dropped or self._home.loop.is_closed():
+                self._start()
+            assert self._home is not None
+            return self._home
+
+    def _start(self) -> None:
+        loop = asyncio.new_event_loop()
+        ready = threading.Event()
+
+        def run() -> None:
+            asyncio.set_event_loop(loop)
+            loop.call_soon(ready.set)
+            try:
+                loop.run_forever()
+            finally:
+                loop.close()
+
+        thread = threading.Thread(target=run, name="moorings-home", daemon=True)
+        thread.start()
+        ready.wait()
+        assert thread.ident is not None
+        self._thread = thread
+        self._home = registry.add_background(loop, thread.ident)
+
+    def forget(self) -> None:
+        """In a forked child: the thread does not exist here."""
+        self._lock = threading.Lock()
+        self._home = None
+        self._thread = None
+
+    def shut_down(self) -> None:
+        """Let queued data go out for a moment, then stop (interpreter exit)."""
+        home, thread = self._home, self._thread
+        if home is None or thread is None or home.loop.is_closed():
+            return
+        drained = threading.Event()
+
+        def look(rounds: int) -> None:
+            engine = home.engine
+            if engine is None or rounds <= 0 or not engine.has_unsent():
+                drained.set()
+            else:
+                home.loop.call_later(EXIT_DRAIN_SECONDS / 50, look, rounds - 1)
+
+        home.loop.call_soon_threadsafe(look, 50)
+        drained.wait(EXIT_DRAIN_SECONDS * 1.5)
+        home.loop.call_soon_threadsafe(home.loop.stop)
+        thread.join(EXIT_DRAIN_SECONDS)
+
+
+class _Queue:
+    """Handlers of one object, to be called in order."""
+
+    def __init__(self) -> None:
+        self.calls: deque[tuple[Home, Callable[..., object], tuple[object, ...]]] = deque()
+        self.running = False
+
+
+class Workers:
+    """Daemon threads that run the program's handlers."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._condition = threading.Condition()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._idle = 0
+        self._threads = 0
+        self._queues: weakref.WeakKeyDictionary[Any, _Queue] = weakref.WeakKeyDictionary()
+
+    def submit(self, home: Home, handler: Callable[..., object], sender: object, *arguments: object) -> None:
+        """Call `handler(sender, *arguments)` on a worker; handlers of one sender run one after the other."""
+        with self._condition:
+            queue = self._queues.get(sender)
+            if queue is None:
+                queue = self._queues[sender] = _Queue()
+            queue.calls.append((home, handler, (sender, *arguments)))
+            if queue.running:
+                return
+            queue.running = True
+        self._add(lambda: self._run_queue(queue))
+
+    def submit_concurrently(self, job: Callable[[], None]) -> None:
+        """Run `job` on a worker, beside others. It reports its own failures."""
+        self._add(job)
+
+    def _run_queue(self, queue: _Queue) -> None:
+        while True:
+            with self._condition:
+                if not queue.calls:
+                    queue.running = False
+                    return
+                home, handler, arguments = queue.calls.popleft()
+            try:
+                handler(*arguments)
+            except Exception as error:  # the program's handler may raise anything; it is reported, once
+                report_from_worker(home, f"{handler!r} failed", error)
+
+    def _add(self, job: Callable[[], None]) -> None:
+        with self._condition:
+            self._jobs.append(job)
+            if self._idle >= len(self._jobs):
+                self._condition.notify()
+                return
+            if self._threads >= WORKER_LIMIT:
+                return
+            self._threads += 1
+            number = self._threads
+        threading.Thread(target=self._work, name=f"moorings-worker-{number}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while not self._jobs:
+                    self._idle += 1
+                    told = self._condition.wait(WORKER_IDLE_SECONDS)
+                    self._idle -= 1
+                    if not told and not self._jobs:
+                        self._threads -= 1
+                        return
+                job = self._jobs.popleft()
+            job()
+
+    def forget(self) -> None:
+        """In a forked child: the threads do not exist here."""
+        self._reset()
+
+
+def report_from_worker(home: Home, message: str, error: BaseException) -> None:
+    """Report a handler's failure through the home loop's exception handler, once."""
+    if not home.loop.is_closed():
+        home.loop.call_soon_threadsafe(home.report, message, error)
+
+
+background_loop = BackgroundLoop()
+workers = Workers()
+atexit.register(background_loop.shut_down)
+os.register_at_fork(after_in_child=background_loop.forget)
+os.register_at_fork(after_in_child=workers.forget)
+
+
+def background_home() -> Home:
+    """The home of objects that a plain script makes."""
+    return background_loop.home()

@@ -1,0 +1,218 @@
+"""What the public objects of one connection share.
+
+`Connection` holds state, settings and endpoints; StreamSocket, its control and its information all refer to it, and so
+does the engine's stream, for names in errors and for a last look before the descriptor goes. None of these refers back
+to the public object, which the program may drop: the *lifeline*, shared by the socket and its two streams, notices.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import warnings
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.engine import tcp_info
+from moorings.engine.descriptor import borrowed
+from moorings.engine.interface import EndReason
+from moorings.names.endpoints import endpoint_text
+from moorings.names.host_name import host_name_from_sockaddr
+from moorings.sockets.enums import SocketProtectionLevel, SocketQualityOfService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from moorings.engine.tcp_stream import TcpStream
+    from moorings.names.host_name import HostName
+
+# SO_PRIORITY 6 is the interactive band of the default queueing discipline (tc-prio(8)); IPTOS_LOWDELAY from ip(7).
+_INTERACTIVE_PRIORITY = 6
+_LOW_DELAY = 0x10
+
+
+class State(IntEnum):
+    """Life of a socket."""
+
+    NEW = 0
+    BUSY = 1
+    OPEN = 2
+    CLOSED = 3
+
+
+@dataclass(slots=True)
+class Settings:
+    """Values of a control object. Connections of a listener share its settings, which no longer change then."""
+
+    quality_of_service: SocketQualityOfService = SocketQualityOfService.NORMAL
+    outbound_unicast_hop_limit: int = 128
+    outbound_buffer_size: int | None = None
+    no_delay: bool = True
+    keep_alive: bool = False
+    serialize_connection_attempts: bool = False
+    client_certificate: Any = None
+    min_protection_level: SocketProtectionLevel = SocketProtectionLevel.UNSPECIFIED
+
+    def apply(self, plain_socket: socket.socket) -> None:
+        """Set the socket options; on a listening socket they are inherited by what it accepts (socket(7), tcp(7))."""
+        plain_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, self.no_delay)
+        if self.keep_alive:
+            plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self.outbound_buffer_size is not None:
+            plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.outbound_buffer_size)
+        low_latency = self.quality_of_service == SocketQualityOfService.LOW_LATENCY
+        if low_latency:
+            plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _INTERACTIVE_PRIORITY)
+        # A socket for both families needs the IPv4 options too, for its mapped peers.
+        plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self.outbound_unicast_hop_limit)
+        if low_latency:
+            plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _LOW_DELAY)
+        if plain_socket.family == socket.AF_INET6:
+            plain_socket.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, self.outbound_unicast_hop_limit
+            )
+            if low_latency:
+                plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _LOW_DELAY)
+
+
+def require(
+    state: State, rules: Mapping[str, frozenset[State]], member: str, what: str, hints: Mapping[State, str]
+) -> None:
+    """Check a member against its class's state table.
+
+    Errors: RO_E_CLOSED 0x80000013 on a closed object, E_ILLEGAL_METHOD_CALL 0x8000000E in any other wrong state.
+    """
+    if state in rules[member]:
+        return
+    if state == State.CLOSED:
+        raise errors.closed(what)
+    raise errors.illegal_call(f"{what}: {member} while it is {state.name.lower()}", hints.get(state, ""))
+
+
+class Connection:
+    """State, settings, endpoints and statistics of one TCP connection."""
+
+    __slots__ = (
+        "__weakref__",
+        "accepted",
+        "adapter",
+        "final_info",
+        "host_name",
+        "ignorable_errors",
+        "local_sockaddr",
+        "on_finished",
+        "peak_rtt",
+        "rates",
+        "remote_sockaddr",
+        "service_name",
+        "settings",
+        "state",
+        "stream",
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = State.NEW
+        self.accepted = False
+        self.stream: TcpStream | None = None
+        self.host_name: HostName | None = None
+        self.service_name = ""
+        self.adapter: Any = None
+        self.remote_sockaddr: Any = None
+        self.local_sockaddr: Any = None
+        self.final_info: tcp_info.TcpInfo | None = None
+        self.ignorable_errors: Any = None
+        self.peak_rtt = 0
+        self.rates: Any = None
+        self.on_finished: Callable[[Connection], object] | None = None
+
+    def opened(self, stream: TcpStream, remote_sockaddr: Any) -> None:
+        """The connection stands."""
+        self.stream = stream
+        self.remote_sockaddr = remote_sockaddr
+        self.local_sockaddr = None
+        self.final_info = None
+        self.state = State.OPEN
+        stream.on_release = self.finished
+
+    def finished(self, stream: TcpStream) -> None:
+        """The descriptor is about to go: keep what can be asked only now."""
+        self.state = State.CLOSED
+        self.local_address_of(stream.fd)
+        self.final_info = tcp_info.read(stream.fd)
+        on_finished = self.on_finished
+        self.on_finished = None
+        if on_finished is not None:
+            on_finished(self)
+
+    def local_address_of(self, fd: int) -> Any:
+        """The local socket address, asked from the kernel once."""
+        if self.local_sockaddr is None and fd >= 0:
+            try:
+                with borrowed(fd) as borrowed_socket:
+                    self.local_sockaddr = borrowed_socket.getsockname()
+            except OSError:
+                return None
+        return self.local_sockaddr
+
+    def local(self) -> Any:
+        """The local socket address, or None."""
+        return self.local_address_of(self.stream.fd if self.stream is not None else -1)
+
+    def info(self) -> tcp_info.TcpInfo:
+        """TCP_INFO: of now, or of the moment before the end."""
+        if self.final_info is not None:
+            return self.final_info
+        return tcp_info.read(self.stream.fd) if self.stream is not None else tcp_info.TcpInfo()
+
+    def end_reason(self) -> EndReason:
+        """Why the connection ended."""
+        return EndReason.OPEN if self.stream is None else EndReason(self.stream.end_reason)
+
+    def __str__(self) -> str:
+        """The connection as errors name it."""
+        remote = self.remote_sockaddr
+        if remote is None:
+            if self.host_name is not None:
+                return f"StreamSocket to {endpoint_text(self.host_name.display_name, self.service_name)}"
+            return "StreamSocket"
+        here = _text(self.local())
+        there = _text(remote)
+        return f"StreamSocket {here} <- {there}" if self.accepted else f"StreamSocket {here} -> {there}"
+
+
+def _text(sockaddr: Any) -> str:
+    if not sockaddr or not isinstance(sockaddr, tuple):
+        return "?"
+    return endpoint_text(host_name_from_sockaddr(sockaddr).display_name, sockaddr[1])
+
+
+def creation_place(depth: int) -> tuple[str, int]:
+    """File and line of a caller of ours, for the warning about an unclosed object."""
+    frame = sys._getframe(depth + 1)
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+class Lifeline:
+    """Held by the public objects of a connection, and by nothing else: when it goes, nobody can use the connection."""
+
+    __slots__ = ("place", "stream")
+
+    def __init__(self, stream: TcpStream, place: tuple[str, int] | None) -> None:
+        self.stream = stream
+        self.place = place
+
+    def __del__(self) -> None:
+        stream = self.stream
+        if not stream.is_open() or stream.home.dropped:
+            return
+        origin = "" if self.place is None else f", made at {self.place[0]}:{self.place[1]}"
+        message = f"unclosed {stream.label}{origin}; close() it or use 'async with'"
+        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+        home = stream.home
+        if home.loop.is_closed() or home.on_home_thread():
+            stream.tear_down()
+        else:
+            home.loop.call_soon_threadsafe(stream.tear_down)

@@ -1,0 +1,71 @@
+"""Limits and counters of one connection, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from moorings.engine.tcp_stream import TcpStream
+
+
+class StreamCounters(NamedTuple):
+    """What a connection has done and holds at this moment."""
+
+    #: Bytes received from and handed to the kernel.
+    bytes_received: int
+    bytes_sent: int
+    #: System calls that did it.
+    receive_calls: int
+    send_calls: int
+    #: Bytes of writes that the kernel has not taken yet; bounded by `write_queue_limit`.
+    queued_bytes: int
+    #: Bytes taken from the kernel that nobody has read; bounded by what a read asked for plus 64 KiB.
+    unread_bytes: int
+    #: Writes refused with WSAENOBUFS because the queue was full.
+    writes_refused: int
+
+
+class StreamLimits:
+    """Limits of one connection; each may be changed at any time."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: TcpStream) -> None:
+        self._stream = stream
+
+    @property
+    def write_queue_limit(self) -> int:
+        """Bytes that un-awaited writes may hold before a further one fails with WSAENOBUFS; default 64 MiB."""
+        return self._stream.queue_limit
+
+    @write_queue_limit.setter
+    def write_queue_limit(self, value: int) -> None:
+        if value < 0:
+            raise ValueError("write_queue_limit must not be negative")
+        self._stream.queue_limit = value
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that `close()` lets queued writes go out before it aborts; default 5."""
+        return self._stream.close_timeout
+
+    @close_timeout.setter
+    def close_timeout(self, value: float) -> None:
+        if not value >= 0:
+            raise ValueError("close_timeout must not be negative")
+        self._stream.close_timeout = value
+
+
+def counters_of(stream: TcpStream | None) -> StreamCounters:
+    """The counters of a stream; zeros before there is one."""
+    if stream is None:
+        return StreamCounters(0, 0, 0, 0, 0, 0, 0)
+    return StreamCounters(
+        stream.bytes_received,
+        stream.bytes_sent,
+        stream.receive_calls,
+        stream.send_calls,
+        stream.queued_bytes,
+        stream.stash_size(),
+        stream.writes_refused,
+    )

@@ -1,0 +1,52 @@
+"""Members that hand a socket to the broker; they exist, are typed, and fail until the broker is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from moorings import errors
+from moorings.foundation.projection import check_enum, check_guid, check_str, deprecated_alias, invalid_parameter_count
+from moorings.sockets.enums import SocketActivityConnectedStandbyAction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class BrokerMembers:
+    """`enable_transfer_ownership` and `transfer_ownership` of StreamSocket and StreamSocketListener."""
+
+    __slots__ = ()
+
+    _require: Callable[[str], None]
+
+    def enable_transfer_ownership(self, task_id: Any, *action: Any) -> NoReturn:
+        """Name the background task that the broker starts. Fails with E_NOTIMPL until the broker is built.
+
+        Errors: E_ILLEGAL_METHOD_CALL unless the socket is new. Source: WinRT EnableTransferOwnership.
+        """
+        if len(action) > 1:
+            raise invalid_parameter_count()
+        check_guid(task_id, "task_id")
+        if action:
+            check_enum(action[0], SocketActivityConnectedStandbyAction, "connected_standby_action")
+        self._require("enable_transfer_ownership")
+        raise errors.not_implemented(f"{type(self).__name__}.enable_transfer_ownership", "the broker")
+
+    def transfer_ownership(self, socket_id: str, *more: Any) -> NoReturn:
+        """Hand the socket to the broker. Fails with E_NOTIMPL until the broker is built.
+
+        Errors: E_ILLEGAL_METHOD_CALL unless the socket is open. Source: WinRT TransferOwnership.
+        """
+        if len(more) > self._transfer_extras():
+            raise invalid_parameter_count()
+        check_str(socket_id, "socket_id")
+        self._require("transfer_ownership")
+        raise errors.not_implemented(f"{type(self).__name__}.transfer_ownership", "the broker")
+
+    def _transfer_extras(self) -> int:
+        """How many arguments may follow the id: data and keep-alive time."""
+        return 2
+
+    enable_transfer_ownership_with_connected_standby_action = deprecated_alias("enable_transfer_ownership")
+    transfer_ownership_with_context = deprecated_alias("transfer_ownership")
+    transfer_ownership_with_context_and_keep_alive_time = deprecated_alias("transfer_ownership")

@@ -1,0 +1,191 @@
+"""The Python face of a connected socket: names without `_async`, with asyncio's semantics.
+
+A read takes its bytes in the very step in which it returns, from bytes that the stream keeps; so a cancelled read has
+taken nothing, the connection lives, and the next read goes on where this one would have. A write is queued when it is
+called; awaiting it sends the queue. Mutable data is copied, so it may change at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+from moorings import errors
+from moorings.foundation.operation import OPERATION_WITH_PROGRESS, Operation
+from moorings.sockets.connection import State
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from moorings.engine.tcp_stream import TcpStream
+    from moorings.foundation.async_info import IAsyncOperationWithProgress
+    from moorings.sockets.connection import Connection
+
+#: Bytes that `read_until` and `lines` look through before they give up.
+READ_UNTIL_LIMIT = 65536
+#: Bytes that `read` returns at most by default.
+READ_SIZE = 65536
+_WRITE = 32
+
+
+class StreamFace:
+    """Mixed into the stream sockets. All methods belong to the event loop of the socket."""
+
+    __slots__ = ()
+
+    _connection: Connection
+
+    def _stream(self, member: str) -> TcpStream:
+        raise NotImplementedError
+
+    def _reader(self, member: str) -> TcpStream:
+        stream = self._stream(member)
+        if not stream.home.on_home_thread():
+            raise RuntimeError(f"{member}() belongs to the socket's own event loop; from elsewhere use the _async names")
+        if stream.reading():
+            raise errors.illegal_call(f"{stream.label}: {member}() while another read is pending", "await that first")
+        return stream
+
+    async def read(self, n: int = READ_SIZE) -> bytes:
+        """Read up to `n` bytes (default 64 KiB), at least one; b"" at the end of the stream.
+
+        Errors: RO_E_CLOSED after `close()`; E_ILLEGAL_METHOD_CALL while another read is pending; those of the
+        connection, such as ConnectionResetError. Cancellation: *nothing happened*, *retry safe*.
+        """
+        if n < 0:
+            raise ValueError("n must not be negative")
+        stream = self._reader("read")
+        if n == 0:
+            return b""
+        if stream.stash_size() == 0:
+            await stream.fill()
+        return stream.take_stash(n)
+
+    async def read_exactly(self, n: int) -> bytes:
+        """Read exactly `n` bytes.
+
+        Errors: `asyncio.IncompleteReadError`, with the bytes that came, when the stream ends before; else as `read`.
+        Cancellation: *nothing happened*, *retry safe*: what has arrived stays for the next read.
+        """
+        if n < 0:
+            raise ValueError("n must not be negative")
+        stream = self._reader("read_exactly")
+        while stream.stash_size() < n:
+            before = stream.stash_size()
+            await stream.fill()
+            if stream.stash_size() == before:
+                raise asyncio.IncompleteReadError(stream.take_stash(before), n)
+        return stream.take_stash(n)
+
+    async def read_until(self, separator: bytes = b"\n", limit: int = READ_UNTIL_LIMIT) -> bytes:
+        """Read up to and including `separator`, at most `limit` bytes (default 64 KiB).
+
+        Errors: `asyncio.IncompleteReadError`, with the bytes that came, when the stream ends before;
+        `asyncio.LimitOverrunError` when `limit` bytes hold no separator (they stay for the next read); else as `read`.
+        Cancellation: *nothing happened*, *retry safe*.
+        """
+        if not separator:
+            raise ValueError("the separator must not be empty")
+        stream = self._reader("read_until")
+        start = 0
+        while True:
+            found = stream.find_in_stash(separator, start)
+            size = stream.stash_size()
+            stop = found + len(separator)
+            if found >= 0 and stop <= limit:
+                return stream.take_stash(stop)
+            if found >= 0 or size >= limit:
+                raise asyncio.LimitOverrunError(f"no separator within {limit} bytes; read() them or raise limit", size)
+            start = max(0, size - len(separator) + 1)
+            await stream.fill()
+            if stream.stash_size() == size:
+                raise asyncio.IncompleteReadError(stream.take_stash(size), None)
+
+    async def lines(self, limit: int = READ_UNTIL_LIMIT) -> AsyncIterator[bytes]:
+        r"""Iterate over lines, without their end (\n or \r\n); a last line without an end counts too.
+
+        Errors: `asyncio.LimitOverrunError` for a line longer than `limit` bytes (default 64 KiB); else as `read`.
+        Cancellation: *nothing happened*, *retry safe*.
+        """
+        while True:
+            try:
+                line = await self.read_until(b"\n", limit)
+            except asyncio.IncompleteReadError as error:
+                if error.partial:
+                    yield error.partial
+                return
+            yield line[:-2] if line.endswith(b"\r\n") else line[:-1]
+
+    def write(self, data: Any) -> IAsyncOperationWithProgress[int, int]:
+        """Queue `data` (bytes-like) for sending; awaiting the result sends the queue and gives the number of bytes.
+
+        Without `await` it is sent at the end of the loop turn, with `flush()`, or when 64 KiB are queued. Await now
+        and then: that is the back-pressure, and an un-awaited failure shows only in the next write or `flush()`.
+
+        Errors: RO_E_CLOSED after `close()`; WSAENOBUFS when the queue is full (`limits`); those of the connection.
+        Cancellation: *retry safe* for the connection, but the data stays queued: it may have been sent.
+        """
+        stream = self._stream("write")
+        if stream.shut_wanted:
+            raise stream.closed_error()
+        payload = data if type(data) is bytes else bytes(memoryview(data).cast("B"))
+        here = stream.home.on_home_thread()
+        operation = Operation(stream.home, stream, OPERATION_WITH_PROGRESS)
+        operation.face = True
+        operation.options = _WRITE
+        operation.buffer = payload
+        operation.count = len(payload)
+        if here:
+            stream.submit_write(operation)
+        else:
+            stream.home.call(stream.enter_write, operation)
+        return operation
+
+    async def flush(self) -> None:
+        """Send everything queued and wait until the kernel has it.
+
+        Errors: the error of the first write that failed. Cancellation: *retry safe*: the writes stay queued.
+        """
+        stream = self._stream("flush")
+        if stream.shut_wanted:
+            return
+        if not await stream.flush():
+            raise stream.write_error
+
+    def end_writing(self) -> None:
+        """Half-close: the peer reads the end of the stream behind what was written; reading goes on."""
+        stream = self._stream("end_writing")
+        stream.home.call(stream.shut_writing)
+
+    async def aclose(self) -> None:
+        """`close()` and wait until what was written is sent, the deadline included.
+
+        Cancellation: *object now broken*: the connection is aborted.
+        """
+        stream = self._connection.stream
+        self.close()
+        if stream is not None and not stream.is_released():
+            await stream.wait_closed()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Close at once: the peer sees a reset, what was queued is lost. Never waits; may be called twice."""
+        connection = self._connection
+        stream = connection.stream
+        if stream is None:
+            self.close()
+        else:
+            connection.state = State.CLOSED
+            if not stream.home.dropped:
+                stream.home.call(stream.abort)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

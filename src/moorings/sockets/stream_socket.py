@@ -1,0 +1,472 @@
+"""`StreamSocket`: a TCP connection."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, overload
+
+from moorings import errors
+from moorings.connectivity.network_adapter import NetworkAdapter
+from moorings.engine.hub import hub_of
+from moorings.engine.interface import Detached, EndReason
+from moorings.engine.tcp_stream import TcpStream
+from moorings.foundation.closable import IClosable
+from moorings.foundation.home import Home, current_home
+from moorings.foundation.projection import (
+    check_object,
+    check_str,
+    deprecated_alias,
+    final,
+    invalid_parameter_count,
+)
+from moorings.foundation.task_operation import Kind, completed_operation, start_operation
+from moorings.names.endpoint_pair import EndpointPair
+from moorings.names.endpoints import check_target, get_endpoint_pairs
+from moorings.names.enums import HostNameSortOptions
+from moorings.names.host_name import HostName
+from moorings.names.service_names import parse_service_name
+from moorings.sockets.connection import Connection, Lifeline, Settings, State, creation_place, require
+from moorings.sockets.enums import SocketProtectionLevel
+from moorings.sockets.limits import StreamCounters, StreamLimits, counters_of
+from moorings.sockets.opening import Opener, check_protection_level, refuse_bluetooth
+from moorings.sockets.ownership import BrokerMembers
+from moorings.sockets.python_face import StreamFace
+from moorings.sockets.socket_streams import SocketInputStream, SocketOutputStream
+from moorings.sockets.stream_socket_control import StreamSocketControl, control_of
+from moorings.sockets.stream_socket_information import StreamSocketInformation, information_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from moorings.foundation.async_info import IAsyncAction, IAsyncOperation
+    from moorings.foundation.operation import Operation
+    from moorings.streams.interfaces import IInputStream, IOutputStream
+
+_NEW = frozenset((State.NEW,))
+_OPEN = frozenset((State.OPEN,))
+_ALIVE = frozenset((State.NEW, State.BUSY, State.OPEN))
+_ALWAYS = frozenset(State)
+
+#: In which states each member may be used. In CLOSED the others fail with RO_E_CLOSED, else with E_ILLEGAL_METHOD_CALL.
+RULES = {
+    "connect_async": _NEW,
+    "connect_with_endpoint_pair_and_protection_level_async": _NEW,
+    "upgrade_to_ssl_async": _OPEN,
+    "input_stream": _OPEN,
+    "output_stream": _OPEN,
+    "control": _ALWAYS,
+    "information": _ALWAYS,
+    "cancel_io_async": _ALIVE,
+    "close": _ALWAYS,
+    "enable_transfer_ownership": _NEW,
+    "transfer_ownership": _OPEN,
+    "read": _OPEN,
+    "read_exactly": _OPEN,
+    "read_until": _OPEN,
+    "write": _OPEN,
+    "flush": _OPEN,
+    "end_writing": _OPEN,
+    "detach": _OPEN,
+    "limits": _OPEN,
+}
+
+HINTS = {
+    State.NEW: "connect it first",
+    State.BUSY: "await the connect first",
+    State.OPEN: "it is connected already; make a new StreamSocket",
+}
+
+
+@final
+class StreamSocket(StreamFace, BrokerMembers, IClosable):
+    """A TCP connection: make it, set `control`, connect, use the two streams, close.
+
+    Beside WinRT's members it has the Python face: `read`, `read_exactly`, `read_until`, `lines`, `write`, `flush`,
+    `aclose`, `abort`, `async with`. Names that end in `_async` are WinRT's, with WinRT's semantics.
+
+    A socket that is dropped while it is open is closed with a ResourceWarning that names the place where it was made.
+    Source: WinRT StreamSocket.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_connect_operation",
+        "_connection",
+        "_control",
+        "_information",
+        "_input",
+        "_lifeline",
+        "_output",
+        "_place",
+    )
+    _winrt_name_ = "Windows.Networking.Sockets.StreamSocket"
+
+    def __init__(self) -> None:
+        self._prepare(Connection(Settings()), creation_place(1))
+
+    def _prepare(self, connection: Connection, place: tuple[str, int] | None) -> None:
+        self._connection: Connection = connection
+        self._place = place
+        self._lifeline: Lifeline | None = None
+        self._input: SocketInputStream | None = None
+        self._output: SocketOutputStream | None = None
+        self._control: StreamSocketControl | None = None
+        self._information: StreamSocketInformation | None = None
+        self._connect_operation: Operation | None = None
+
+    def _require(self, member: str) -> None:
+        connection = self._connection
+        stream = connection.stream
+        if stream is not None and stream.home.dropped:
+            raise errors.closed(f"{connection}: belongs to the parent process; make a new one after fork()")
+        require(connection.state, RULES, member, str(connection), HINTS)
+
+    def _stream(self, member: str) -> TcpStream:
+        stream = self._connection.stream
+        if stream is None or self._connection.state != State.OPEN or stream.home.dropped:
+            self._require(member)
+        assert stream is not None
+        return stream
+
+    # -- connecting --------------------------------------------------------------------------------------------------
+
+    @overload
+    def connect_async(self, endpoint_pair: EndpointPair, /) -> IAsyncAction: ...
+    @overload
+    def connect_async(self, remote_host_name: HostName, remote_service_name: str, /) -> IAsyncAction: ...
+    @overload
+    def connect_async(
+        self, remote_host_name: HostName, remote_service_name: str, protection_level: SocketProtectionLevel, /
+    ) -> IAsyncAction: ...
+    @overload
+    def connect_async(
+        self,
+        remote_host_name: HostName,
+        remote_service_name: str,
+        protection_level: SocketProtectionLevel,
+        adapter: NetworkAdapter,
+        /,
+    ) -> IAsyncAction: ...
+    def connect_async(self, *arguments: Any) -> IAsyncAction:
+        """Connect to an endpoint pair, or to a host and service, optionally with a protection level and an adapter.
+
+        All addresses of the host are tried, staggered by 250 ms (RFC 8305), each for at most 180 s; with
+        `control.serialize_connection_attempts` one after the other. A failed or cancelled connect leaves the socket
+        new: it may be configured and connected again.
+
+        Errors: TypeError for wrong types; E_INVALIDARG for None, "", a port out of range or a level that TCP does not
+        have; E_ILLEGAL_METHOD_CALL unless new; E_NOTIMPL for TLS levels and Bluetooth hosts. Through the action: the
+        errors of name look-up and connecting, with `attempts` for each address. Cancellation: *nothing happened*,
+        *retry safe*. Source: WinRT StreamSocket.ConnectAsync.
+        """
+        count = len(arguments)
+        if count == 1:
+            return self._connect_pair(arguments[0], "connect_async")
+        if count not in {2, 3, 4}:
+            raise invalid_parameter_count()
+        host, service = arguments[:2]
+        refuse_bluetooth(check_object(host, HostName, "connect_async: remote host"), "connect_async")
+        check_target(host, service, "connect_async")
+        if count >= 3:
+            check_protection_level(arguments[2], "connect_async")
+        adapter = check_object(arguments[3], NetworkAdapter, "adapter") if count == 4 else None
+        return self._connect(host, service, (None, ""), adapter, "connect_async")
+
+    def connect_with_endpoint_pair_and_protection_level_async(
+        self, endpoint_pair: EndpointPair, protection_level: SocketProtectionLevel, /
+    ) -> IAsyncAction:
+        """Connect to an endpoint pair with a protection level; else as `connect_async`.
+
+        Source: WinRT StreamSocket.ConnectAsync(EndpointPair, SocketProtectionLevel).
+        """
+        member = "connect_with_endpoint_pair_and_protection_level_async"
+        check_object(endpoint_pair, EndpointPair, "endpoint_pair")
+        check_protection_level(protection_level, member)
+        return self._connect_pair(endpoint_pair, member)
+
+    def _connect_pair(self, pair: Any, member: str) -> IAsyncAction:
+        pair = check_object(pair, EndpointPair, "endpoint_pair")
+        refuse_bluetooth(pair.remote_host_name, member)
+        check_target(pair.remote_host_name, pair.remote_service_name, member)
+        if pair.local_service_name:
+            parse_service_name(pair.local_service_name, f"{member}: local service")
+        local = (pair.local_host_name, pair.local_service_name)
+        return self._connect(pair.remote_host_name, pair.remote_service_name, local, None, member)
+
+    def _connect(
+        self, host: HostName, service: str, local: tuple[HostName | None, str], adapter: Any, member: str
+    ) -> IAsyncAction:
+        self._require(member)
+        home = current_home()
+        home.usable(member)
+        connection = self._connection
+        connection.state = State.BUSY
+        connection.host_name = host
+        connection.service_name = service
+        opener = Opener(connection.settings, host, service, local, adapter)
+        operation = start_operation(home, self._open(home, opener), Kind.ACTION, discard=self._undo_connect)
+        self._connect_operation = operation
+        return operation
+
+    async def _open(self, home: Home, opener: Opener) -> None:
+        connection = self._connection
+        try:
+            plain_socket = await opener.open()
+        except BaseException:
+            if connection.state == State.BUSY:
+                connection.state = State.NEW
+            self._connect_operation = None
+            raise
+        self._connect_operation = None
+        if connection.state != State.BUSY:
+            plain_socket.close()
+            raise errors.aborted(f"{connection} was closed while it was connecting")
+        try:
+            self._adopt(home, plain_socket)
+        except BaseException:
+            connection.state = State.NEW
+            plain_socket.close()
+            raise
+
+    def _undo_connect(self, _nothing: object) -> None:
+        """The connect was cancelled in the very turn in which it succeeded."""
+        connection = self._connection
+        stream, connection.stream = connection.stream, None
+        self._lifeline = self._input = self._output = None
+        if stream is not None:
+            stream.on_release = None
+            stream.abort()
+        connection.remote_sockaddr = None
+        connection.state = State.NEW
+
+    def _adopt(self, home: Home, plain_socket: socket.socket, remote: Any = None) -> None:
+        connection = self._connection
+        if remote is None:
+            try:
+                remote = plain_socket.getpeername()
+            except OSError as error:
+                raise errors.from_os_error(error, f"{connection}: the connection ended at once") from error
+        stream = TcpStream(hub_of(home), plain_socket, connection)
+        connection.opened(stream, remote)
+        self._attach(stream)
+
+    def _attach(self, stream: TcpStream) -> None:
+        self._lifeline = Lifeline(stream, self._place)
+
+    connect_with_endpoint_pair_async = deprecated_alias("connect_async")
+    connect_with_protection_level_async = deprecated_alias("connect_async")
+    connect_with_protection_level_and_adapter_async = deprecated_alias("connect_async")
+
+    def upgrade_to_ssl_async(
+        self, protection_level: SocketProtectionLevel, validation_host_name: HostName, /
+    ) -> IAsyncAction:
+        """Start TLS on the open connection (STARTTLS). Fails with E_NOTIMPL 0x80004001 until TLS is built.
+
+        Errors: E_INVALIDARG for a level without TLS or a None host; E_ILLEGAL_METHOD_CALL unless open.
+        Source: WinRT StreamSocket.UpgradeToSslAsync.
+        """
+        check_object(validation_host_name, HostName, "upgrade_to_ssl_async: validation host")
+        if protection_level == SocketProtectionLevel.PLAIN_SOCKET:
+            raise errors.invalid_argument("upgrade_to_ssl_async: PLAIN_SOCKET is no TLS level")
+        self._require("upgrade_to_ssl_async")
+        check_protection_level(protection_level, "upgrade_to_ssl_async")
+        raise errors.not_implemented("upgrade_to_ssl_async", "TLS")
+
+    # -- streams, control, information -------------------------------------------------------------------------------
+
+    @property
+    def input_stream(self) -> IInputStream:
+        """Received bytes; the same object each time. Errors: E_ILLEGAL_METHOD_CALL before the socket is open."""
+        stream = self._input
+        if stream is None or self._connection.state != State.OPEN:
+            self._require("input_stream")
+            assert self._connection.stream is not None
+            stream = self._input = SocketInputStream(self._connection.stream, self._lifeline)
+        return stream  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
+
+    @property
+    def output_stream(self) -> IOutputStream:
+        """Bytes to send; the same object each time. Errors: E_ILLEGAL_METHOD_CALL before the socket is open."""
+        stream = self._output
+        if stream is None or self._connection.state != State.OPEN:
+            self._require("output_stream")
+            assert self._connection.stream is not None
+            stream = self._output = SocketOutputStream(self._connection.stream, self._lifeline)
+        return stream  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
+
+    @property
+    def control(self) -> StreamSocketControl:
+        """Settings, to be made before connecting; the same object each time, readable after the end."""
+        if self._control is None:
+            self._control = control_of(self._connection)
+        return self._control
+
+    @property
+    def information(self) -> StreamSocketInformation:
+        """Endpoints and statistics; the same object each time, readable after the end."""
+        if self._information is None:
+            self._information = information_of(self._connection)
+        return self._information
+
+    @property
+    def end_reason(self) -> EndReason:
+        """Why the connection ended, OPEN while it has not."""
+        return self._connection.end_reason()
+
+    @property
+    def limits(self) -> StreamLimits:
+        """Byte and time limits of the connection, by name."""
+        return StreamLimits(self._stream("limits"))
+
+    @property
+    def counters(self) -> StreamCounters:
+        """Bytes, system calls and queues of the connection at this moment, or at its end."""
+        return counters_of(self._connection.stream)
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def cancel_io_async(self) -> IAsyncAction:
+        """End pending reads and writes with ERROR_OPERATION_ABORTED and keep the connection; no byte is lost.
+
+        Source: WinRT StreamSocket.CancelIOAsync. Cancellation: *nothing happened*.
+        """
+        self._require("cancel_io_async")
+        stream = self._connection.stream
+        if stream is None:
+            return completed_operation(current_home(), Kind.ACTION)
+
+        async def cancel() -> None:
+            stream.cancel_io()
+
+        return start_operation(stream.home, cancel(), Kind.ACTION)
+
+    def close(self) -> None:
+        """End the connection gracefully and return at once; a second call does nothing.
+
+        Pending reads fail with ERROR_OPERATION_ABORTED, a connect under way is cancelled. Queued writes go out within
+        `limits.close_timeout`; then FIN, or RST where received data was left unread. `aclose()` waits for that.
+        Source: WinRT StreamSocket.Close.
+        """
+        connection = self._connection
+        state, connection.state = connection.state, State.CLOSED
+        operation, self._connect_operation = self._connect_operation, None
+        if state == State.BUSY and operation is not None:
+            operation.cancel()
+        stream = connection.stream
+        if stream is not None and stream.is_open() and not stream.home.dropped:
+            if stream.home.loop.is_closed():
+                stream.close()
+            else:
+                stream.home.call(stream.close)
+
+    def detach(self) -> Detached:
+        """Give the descriptor away, with bytes that were received and not read. The socket is closed for us.
+
+        The receiver owns the descriptor, which is non-blocking. Errors: E_ILLEGAL_METHOD_CALL while I/O is pending.
+        """
+        stream = self._stream("detach")
+        if not stream.home.on_home_thread():
+            raise RuntimeError("detach() belongs to the socket's own event loop")
+        return stream.detach()
+
+    @staticmethod
+    def from_socket(plain_socket: socket.socket | int, /, *, unread: bytes = b"") -> StreamSocket:
+        """Take over a connected TCP socket, or its descriptor; on success it belongs to the new StreamSocket.
+
+        `unread` are bytes that somebody already received; they are read first. Errors: E_INVALIDARG when it is not a
+        connected TCP socket; nothing was taken over then.
+        """
+        place = creation_place(1)
+        home = current_home()
+        result = socket_from_descriptor(plain_socket, place)
+
+        def adopt() -> None:
+            adopt_descriptor(result, home, plain_socket, unread)
+
+        if home.on_home_thread():
+            adopt()
+        else:
+
+            async def adopt_there() -> None:
+                adopt()
+
+            start_operation(home, adopt_there(), Kind.ACTION).get()
+        return result
+
+    # -- names -------------------------------------------------------------------------------------------------------
+
+    @overload
+    @staticmethod
+    def get_endpoint_pairs_async(
+        remote_host_name: HostName, remote_service_name: str, /
+    ) -> IAsyncOperation[Sequence[EndpointPair]]: ...
+    @overload
+    @staticmethod
+    def get_endpoint_pairs_async(
+        remote_host_name: HostName, remote_service_name: str, sort_options: HostNameSortOptions, /
+    ) -> IAsyncOperation[Sequence[EndpointPair]]: ...
+    @staticmethod
+    def get_endpoint_pairs_async(*arguments: Any) -> IAsyncOperation[Sequence[EndpointPair]]:
+        """The endpoint pairs of a host and service, best first.
+
+        Errors: as `connect_async` for the arguments; those of name look-up through the operation. Cancellation:
+        *nothing happened*. Source: WinRT StreamSocket.GetEndpointPairsAsync.
+        """
+        if len(arguments) not in {2, 3}:
+            raise invalid_parameter_count()
+        host, service = arguments[:2]
+        check_target(host, check_str(service, "remote_service_name"), "get_endpoint_pairs_async")
+        options = HostNameSortOptions(arguments[2]) if len(arguments) == 3 else HostNameSortOptions.NONE
+        return start_operation(current_home(), get_endpoint_pairs(host, service, options), Kind.OPERATION)
+
+    get_endpoint_pairs_with_sort_options_async = deprecated_alias("get_endpoint_pairs_async")
+
+    def __repr__(self) -> str:
+        return f"<{self._connection} {self._connection.state.name.lower()}>"
+
+
+def accepted_socket(connection: Connection, place: tuple[str, int] | None) -> StreamSocket:
+    """The public object of a connection that a listener accepted."""
+    result = object.__new__(StreamSocket)
+    result._prepare(connection, place)
+    assert connection.stream is not None
+    result._attach(connection.stream)
+    return result
+
+
+def socket_from_descriptor(plain_socket: socket.socket | int, place: tuple[str, int] | None) -> StreamSocket:
+    """An unconnected StreamSocket for a descriptor that was checked to be a connected TCP socket."""
+    descriptor = plain_socket if isinstance(plain_socket, int) else plain_socket.fileno()
+    try:
+        probe = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise errors.invalid_argument(f"from_socket: descriptor {descriptor} is no socket ({error.strerror})") from error
+    try:
+        if probe.family not in (socket.AF_INET, socket.AF_INET6) or probe.type != socket.SOCK_STREAM:
+            raise errors.invalid_argument(f"from_socket: descriptor {descriptor} is no TCP socket")
+        try:
+            probe.getpeername()
+        except OSError as error:
+            raise errors.invalid_argument(f"from_socket: descriptor {descriptor} is not connected") from error
+    finally:
+        probe.detach()
+    result = object.__new__(StreamSocket)
+    result._prepare(Connection(Settings()), place)
+    return result
+
+
+def adopt_descriptor(result: StreamSocket, home: Home, plain_socket: socket.socket | int, unread: bytes) -> None:
+    """Let `result` own the descriptor; on failure the caller still does."""
+    descriptor = plain_socket if isinstance(plain_socket, int) else plain_socket.fileno()
+    taken = socket.socket(fileno=descriptor)
+    try:
+        taken.setblocking(False)
+        result._adopt(home, taken)
+    except BaseException:
+        taken.detach()
+        raise
+    if isinstance(plain_socket, socket.socket):
+        plain_socket.detach()
+    stream = result._connection.stream
+    assert stream is not None
+    stream.unread(unread)

@@ -1,0 +1,162 @@
+"""`StreamSocketControl`: settings of a StreamSocket, to be made before it connects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.certificates.enums import ChainValidationResult
+from moorings.foundation.projection import Object, check_enum, check_uint, final, not_constructible
+from moorings.sockets.connection import Connection, State
+from moorings.sockets.enums import SocketProtectionLevel, SocketQualityOfService
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence
+
+_INT_MAX = 0x7FFFFFFF
+
+
+def check_hop_limit(value: Any) -> int:
+    """An unsigned 8-bit number above zero (E_INVALIDARG otherwise)."""
+    number = check_uint(value, 8, "outbound_unicast_hop_limit")
+    if number == 0:
+        raise errors.invalid_argument("outbound_unicast_hop_limit must be 1 to 255")
+    return number
+
+
+def check_buffer_size(value: Any) -> int:
+    """An unsigned 32-bit number that the kernel can take (E_INVALIDARG otherwise)."""
+    number = check_uint(value, 32, "outbound_buffer_size_in_bytes")
+    if number > _INT_MAX:
+        raise errors.invalid_argument(f"outbound_buffer_size_in_bytes must be at most {_INT_MAX}")
+    return number
+
+
+@final
+@not_constructible
+class StreamSocketControl(Object):
+    """Settings of one StreamSocket. Most setters fail with E_ILLEGAL_METHOD_CALL once a connect has started.
+
+    Source: WinRT StreamSocketControl.
+    """
+
+    __slots__ = ("_connection",)
+    _connection: Connection
+
+    def _require_new(self, member: str) -> None:
+        state = self._connection.state
+        if state != State.NEW:
+            raise errors.illegal_call(f"{self._connection}: control.{member} is set", "set it before connect_async")
+
+    @property
+    def quality_of_service(self) -> SocketQualityOfService:
+        """NORMAL (default), or LOW_LATENCY: SO_PRIORITY 6 and the low-delay marking of packets (ip(7))."""
+        return self._connection.settings.quality_of_service
+
+    @quality_of_service.setter
+    def quality_of_service(self, value: SocketQualityOfService) -> None:
+        quality = check_enum(value, SocketQualityOfService, "quality_of_service")
+        if quality not in tuple(SocketQualityOfService):
+            raise errors.invalid_argument(f"quality_of_service {int(quality)} is not known")
+        self._require_new("quality_of_service")
+        self._connection.settings.quality_of_service = quality
+
+    @property
+    def outbound_unicast_hop_limit(self) -> int:
+        """TTL or hop limit of outgoing packets, 1 to 255; default 128. Errors: E_INVALIDARG for 0."""
+        return self._connection.settings.outbound_unicast_hop_limit
+
+    @outbound_unicast_hop_limit.setter
+    def outbound_unicast_hop_limit(self, value: int) -> None:
+        number = check_hop_limit(value)
+        self._require_new("outbound_unicast_hop_limit")
+        self._connection.settings.outbound_unicast_hop_limit = number
+
+    @property
+    def outbound_buffer_size_in_bytes(self) -> int:
+        """Size of the kernel's send buffer; 0 until it is set. Setting it turns off the kernel's own tuning.
+
+        Setting it late has no effect and is no error. Errors: E_INVALIDARG beyond 2147483647.
+        """
+        return self._connection.settings.outbound_buffer_size or 0
+
+    @outbound_buffer_size_in_bytes.setter
+    def outbound_buffer_size_in_bytes(self, value: int) -> None:
+        number = check_buffer_size(value)
+        if self._connection.state == State.NEW:
+            self._connection.settings.outbound_buffer_size = number
+
+    @property
+    def no_delay(self) -> bool:
+        """True (default): small writes are sent without waiting for more (TCP_NODELAY)."""
+        return self._connection.settings.no_delay
+
+    @no_delay.setter
+    def no_delay(self, value: bool) -> None:
+        self._require_new("no_delay")
+        self._connection.settings.no_delay = bool(value)
+
+    @property
+    def keep_alive(self) -> bool:
+        """True: the kernel probes an idle connection (SO_KEEPALIVE, intervals of tcp(7)). Default False."""
+        return self._connection.settings.keep_alive
+
+    @keep_alive.setter
+    def keep_alive(self, value: bool) -> None:
+        self._require_new("keep_alive")
+        self._connection.settings.keep_alive = bool(value)
+
+    @property
+    def ignorable_server_certificate_errors(self) -> MutableSequence[ChainValidationResult]:
+        """Certificate errors that the next TLS handshake ignores; always the same list, empty at first."""
+        connection = self._connection
+        if connection.ignorable_errors is None:
+            from moorings.foundation.vectors import Vector  # noqa: PLC0415 (only those who use TLS pay for it)
+
+            connection.ignorable_errors = Vector[ChainValidationResult]()
+        result: MutableSequence[ChainValidationResult] = connection.ignorable_errors
+        return result
+
+    @property
+    def serialize_connection_attempts(self) -> bool:
+        """True: at most one connection attempt at a time. Default False: attempts are staggered (RFC 8305)."""
+        return self._connection.settings.serialize_connection_attempts
+
+    @serialize_connection_attempts.setter
+    def serialize_connection_attempts(self, value: bool) -> None:
+        self._require_new("serialize_connection_attempts")
+        self._connection.settings.serialize_connection_attempts = bool(value)
+
+    @property
+    def client_certificate(self) -> Any:
+        """The certificate that a TLS server gets when it asks; None by default.
+
+        Errors: E_NOTIMPL 0x80004001 when set to anything but None, until TLS is built.
+        """
+        return self._connection.settings.client_certificate
+
+    @client_certificate.setter
+    def client_certificate(self, value: Any) -> None:
+        if value is not None:
+            raise errors.not_implemented("StreamSocketControl.client_certificate", "TLS")
+        self._connection.settings.client_certificate = None
+
+    @property
+    def min_protection_level(self) -> SocketProtectionLevel:
+        """The lowest TLS version to accept; UNSPECIFIED (default) leaves it to the system's policy."""
+        return self._connection.settings.min_protection_level
+
+    @min_protection_level.setter
+    def min_protection_level(self, value: SocketProtectionLevel) -> None:
+        level = check_enum(value, SocketProtectionLevel, "min_protection_level")
+        if level not in tuple(SocketProtectionLevel):
+            raise errors.invalid_argument(f"min_protection_level {int(level)} is not known")
+        self._require_new("min_protection_level")
+        self._connection.settings.min_protection_level = level
+
+
+def control_of(connection: Connection) -> StreamSocketControl:
+    """The control object of a connection."""
+    control = object.__new__(StreamSocketControl)
+    control._connection = connection
+    return control

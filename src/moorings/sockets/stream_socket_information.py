@@ -1,0 +1,177 @@
+"""`StreamSocketInformation`: what there is to know about a connection, in any state, also after its end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from moorings.foundation.projection import Object, final, not_constructible
+from moorings.names.host_name import HostName, host_name_from_sockaddr
+from moorings.sockets.connection import Connection
+from moorings.sockets.enums import SocketProtectionLevel, SocketSslErrorSeverity
+from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from moorings.certificates.enums import ChainValidationResult
+    from moorings.engine.tcp_info import TcpInfo
+
+#: The kernel reports times in microseconds and says "no sample yet" for the smallest round trip time by this.
+_NO_SAMPLE = 0xFFFFFFFF
+#: Weight of a new sample in the mean deviation, as RFC 6298 weighs round trip times.
+_GAIN = 0.25
+
+
+class _Rates:
+    """Our own samples of a rate: how far they stray from their mean."""
+
+    __slots__ = ("deviation", "mean", "sampled_at")
+
+    def __init__(self) -> None:
+        self.mean = -1.0
+        self.deviation = 0.0
+        self.sampled_at = 0.0
+
+    def add(self, sample: int) -> int:
+        now = time.monotonic()
+        if now == self.sampled_at:
+            return int(self.deviation)
+        self.sampled_at = now
+        if self.mean < 0:
+            self.mean = float(sample)
+        else:
+            stray = abs(sample - self.mean)
+            self.deviation += _GAIN * (stray - self.deviation)
+            self.mean += _GAIN * (sample - self.mean)
+        return int(self.deviation)
+
+
+@final
+@not_constructible
+class StreamSocketInformation(Object):
+    """Endpoints, protection and statistics of one StreamSocket; readable in any state.
+
+    Source: WinRT StreamSocketInformation.
+    """
+
+    __slots__ = ("_connection",)
+    _connection: Connection
+
+    @property
+    def local_address(self) -> HostName | None:
+        """The local IP address, or None before there was a connection."""
+        sockaddr = self._connection.local()
+        return None if not sockaddr else host_name_from_sockaddr(sockaddr)
+
+    @property
+    def local_port(self) -> str:
+        """The local TCP port as text, "" before there was a connection."""
+        sockaddr = self._connection.local()
+        return "" if not sockaddr else str(sockaddr[1])
+
+    @property
+    def remote_host_name(self) -> HostName | None:
+        """The host given to connect; the peer's address for an accepted socket; None before."""
+        connection = self._connection
+        if connection.host_name is None and connection.accepted:
+            return self.remote_address
+        return connection.host_name
+
+    @property
+    def remote_service_name(self) -> str:
+        """The service given to connect; the peer's port for an accepted socket; "" before."""
+        connection = self._connection
+        return self.remote_port if connection.accepted and not connection.service_name else connection.service_name
+
+    @property
+    def remote_address(self) -> HostName | None:
+        """The IP address that was reached, or None."""
+        sockaddr = self._connection.remote_sockaddr
+        return None if not sockaddr else host_name_from_sockaddr(sockaddr)
+
+    @property
+    def remote_port(self) -> str:
+        """The TCP port that was reached, or ""."""
+        sockaddr = self._connection.remote_sockaddr
+        return "" if not sockaddr else str(sockaddr[1])
+
+    @property
+    def protection_level(self) -> SocketProtectionLevel:
+        """PLAIN_SOCKET; the negotiated version once TLS is built."""
+        return SocketProtectionLevel.PLAIN_SOCKET
+
+    @property
+    def session_key(self) -> None:
+        """The shared secret of a proximity tap; None for every other socket."""
+        return
+
+    @property
+    def round_trip_time_statistics(self) -> RoundTripTimeStatistics:
+        """Round trip times in microseconds, from TCP_INFO; zeros where the kernel does not say."""
+        connection = self._connection
+        info = connection.info()
+        rtt = info.rtt or 0
+        connection.peak_rtt = max(connection.peak_rtt, rtt)
+        lowest = info.min_rtt if info.min_rtt is not None and info.min_rtt != _NO_SAMPLE else 0
+        return RoundTripTimeStatistics(info.rttvar or 0, connection.peak_rtt, lowest, rtt)
+
+    @property
+    def bandwidth_statistics(self) -> BandwidthStatistics:
+        """Bandwidth estimates in bits per second, from TCP_INFO; zeros where the kernel does not say.
+
+        The instability is the mean deviation of the estimates over the calls of this property.
+        """
+        connection = self._connection
+        info = connection.info()
+        outbound = (info.delivery_rate or 0) * 8
+        inbound = 0
+        if info.rcv_rtt and info.rcv_space:
+            inbound = info.rcv_space * 8 * 1_000_000 // info.rcv_rtt
+        if connection.rates is None:
+            connection.rates = (_Rates(), _Rates())
+        return BandwidthStatistics(
+            outbound,
+            inbound,
+            connection.rates[0].add(outbound),
+            connection.rates[1].add(inbound),
+            _peaked(info),
+            False,
+        )
+
+    @property
+    def server_certificate(self) -> Any:
+        """The server's certificate after a TLS handshake, also after a failed one; None without TLS."""
+        return None
+
+    @property
+    def server_certificate_error_severity(self) -> SocketSslErrorSeverity:
+        """How bad the certificate errors were; NONE without TLS."""
+        return SocketSslErrorSeverity.NONE
+
+    @property
+    def server_certificate_errors(self) -> Sequence[ChainValidationResult]:
+        """Certificate errors met in the handshake; empty without TLS."""
+        return ()
+
+    @property
+    def server_intermediate_certificates(self) -> Sequence[Any]:
+        """Certificates the server sent besides its own; empty without TLS."""
+        return ()
+
+
+def _peaked(info: TcpInfo) -> bool:
+    """Whether the sender, and not the program, set the pace, with much of the path in flight."""
+    if info.app_limited is not False or not info.delivery_rate or not info.min_rtt or info.min_rtt == _NO_SAMPLE:
+        return False
+    if not info.snd_cwnd or not info.snd_mss:
+        return False
+    path_bytes = info.delivery_rate * info.min_rtt / 1_000_000
+    return info.snd_cwnd * info.snd_mss >= path_bytes / 2
+
+
+def information_of(connection: Connection) -> StreamSocketInformation:
+    """The information object of a connection."""
+    information = object.__new__(StreamSocketInformation)
+    information._connection = connection
+    return information
