@@ -3,17 +3,17 @@
 The names most programs need. The rest stands in the rooms, and under `winrt.windows...` for portable programs.
 """
 
-from moorings import _native_switch  # noqa: F401 (first: it decides which form of the hot modules is loaded)
+from moorings import _native_switch  # noqa: F401 # pyright: ignore[reportUnusedImport]  # first: picks native or pure
 from moorings._face import Listening, adopt, blocking, connect, listen
 from moorings.engine.interface import EndReason
 from moorings.foundation.async_info import (
-    AsyncStatus,
     IAsyncAction,
     IAsyncActionWithProgress,
     IAsyncInfo,
     IAsyncOperation,
     IAsyncOperationWithProgress,
 )
+from moorings.foundation.async_status import AsyncStatus
 from moorings.foundation.uri import Uri
 from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType

@@ -65,7 +65,7 @@ def _split(text: str) -> tuple[str, str]:
     return (host, port) if _ else (port, "")
 
 
-async def connect(url: str, *, timeout: float | None = None, no_delay: bool = True) -> StreamSocket:  # noqa: ASYNC109
+async def connect(url: str, *, timeout: float | None = None, no_delay: bool = True) -> StreamSocket:
     """Connect to `tcp://host:port` and return the connected StreamSocket; use it with `async with`.
 
     `timeout` is in seconds for everything, name look-up included; None (default) leaves 180 s to each address. The
@@ -91,7 +91,9 @@ async def connect(url: str, *, timeout: float | None = None, no_delay: bool = Tr
 class Listening:
     """A listener as `async with moorings.listen(...)` gives it; it can also be awaited, and iterated over."""
 
-    def __init__(self, target: _Target, handler: Callable[[StreamSocket], object] | None, options: dict[str, Any]) -> None:
+    def __init__(
+        self, target: _Target, handler: Callable[[StreamSocket], object] | None, options: dict[str, Any]
+    ) -> None:
         self._target = target
         self._handler = handler
         self._options = options
@@ -131,7 +133,7 @@ class Listening:
         """The counts of the drain, once the `async with` block has ended."""
         return self._report
 
-    async def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> DrainReport:  # noqa: ASYNC109
+    async def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> DrainReport:
         """Stop accepting, wait up to `timeout` seconds for the connections to end, abort the rest, count them."""
         self._report = await self.listener.drain(timeout)
         return self._report
@@ -201,7 +203,7 @@ async def adopt(connection: Any) -> StreamSocket:
 
 
 async def _adopt_writer(writer: asyncio.StreamWriter) -> StreamSocket:
-    transport = writer.transport
+    transport: Any = writer.transport
     if writer.get_extra_info("sslcontext") is not None:
         raise errors.invalid_argument("adopt: the state of a TLS transport cannot be taken over")
     if transport.get_write_buffer_size():
@@ -229,7 +231,7 @@ def blocking(handler: Callable[..., Any]) -> Callable[..., None]:
     Inside asyncio, handlers run inline on the loop and must not block; `listener.add_connection_received(
     moorings.blocking(handler))` gives a handler the same freedom that it has in a plain script.
     """
-    if not callable(handler) or inspect.iscoroutinefunction(handler):
+    if not callable(handler) or inspect.iscoroutinefunction(handler):  # type: ignore[redundant-expr]
         raise TypeError("blocking() takes a plain function; an 'async def' handler never blocks the loop")
 
     @functools.wraps(handler)

@@ -1,7 +1,9 @@
 """The pure twin of `_native.pyx`: the same names, for installations without compiled modules."""
 
-from __future__ import annotations
+# pyright: reportPrivateUsage=false
+# The functions are the C-level friends of the memory class, and their names are those of the compiled twin.
 
+from __future__ import annotations
 
 import select
 import sys
@@ -196,9 +198,7 @@ class _ByteArrayMemory(bytearray):
         """Nothing to note: `_put` did."""
 
 
-if TYPE_CHECKING:
-    BufferBase = _BufferMemory
-elif sys.version_info >= (3, 12):
+if TYPE_CHECKING or sys.version_info >= (3, 12):
     BufferBase = _BufferMemory
 else:
     BufferBase = _ByteArrayMemory
@@ -286,7 +286,7 @@ def shut_down_writing(fd: int, plain_socket: socket) -> int:
 
 
 class Epoll:
-    """One epoll set. A slot and a serial number come back with each event; the descriptor is closed by the caller through os.close."""
+    """One epoll set. A slot and a serial number come back with each event; the caller closes it."""
 
     __slots__ = ("_epoll", "_events", "_tokens")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 # Linux asm-generic/sockios.h: SIOCOUTQ is TIOCOUTQ, SIOCINQ is FIONREAD.
 _SIOCOUTQ = termios.TIOCOUTQ
@@ -38,7 +38,7 @@ def unacknowledged_bytes(fd: int) -> int:
 
 
 @contextmanager
-def borrowed(fd: int) -> Iterator[socket.socket]:
+def borrowed(fd: int) -> Generator[socket.socket]:
     """A socket object for a descriptor that somebody else owns; it is not closed."""
     borrowed_socket = socket.socket(fileno=fd)
     try:

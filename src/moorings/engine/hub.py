@@ -91,8 +91,8 @@ class Hub:
         "dirty_head",
         "epoll",
         "flush_scheduled",
-        "home",
         "free_slots",
+        "home",
         "next_serial",
         "slots",
         "turn_scheduled",
@@ -307,7 +307,7 @@ def _close_set(epoll: Epoll) -> None:
 
 def hub_of(home: Any) -> Hub:
     """The hub of a home, made on first use."""
-    hub = home.engine
+    hub: Hub | None = home.engine
     if hub is None:
         hub = home.engine = Hub(home)
     return hub

@@ -6,9 +6,10 @@ A task of the loop, so that the end of `asyncio.run` cancels it and the descript
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from moorings.foundation.operation import Operation
+if TYPE_CHECKING:
+    from moorings.foundation.operation import Operation
 
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05

@@ -8,13 +8,13 @@ the kernel's backlog holds new connections meanwhile.
 from __future__ import annotations
 
 import errno
-import socket
 from select import EPOLLIN
 from typing import TYPE_CHECKING, Any
 
 from moorings.engine.hub import Hub, Source
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 #: Connections accepted in one loop turn before others get their turn.
@@ -63,7 +63,7 @@ class Acceptor(Source):
         self.exhausted = 0
         hub.register(self, listening_socket.fileno(), EPOLLIN)
 
-    def on_events(self, mask: int) -> None:
+    def on_events(self, mask: int) -> None:  # noqa: ARG002
         for _ in range(ACCEPT_BURST):
             if self._socket is None or self._paused or self._retry is not None:
                 return

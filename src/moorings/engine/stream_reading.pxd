@@ -1,6 +1,6 @@
 cimport cython
 
-from moorings._native cimport BufferBase, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
+from moorings._native cimport Block, BufferBase, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
 from moorings.engine.hub cimport Hub, Source
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
@@ -42,8 +42,10 @@ cdef class ReadingStream(Source):
     @cython.locals(count=Py_ssize_t, wanted=Py_ssize_t)
     cdef _serve_from_stash(self, Operation operation)
     cpdef skip_stash(self, Py_ssize_t count)
-    @cython.locals(count=Py_ssize_t, asked=Py_ssize_t, wanted=Py_ssize_t, taken=Py_ssize_t, options=int, direct=bint)
+    @cython.locals(count=Py_ssize_t, asked=Py_ssize_t, wanted=Py_ssize_t, options=int, direct=bint)
     cdef Py_ssize_t _receive(self, Operation operation) except? -12345
+    @cython.locals(taken=Py_ssize_t)
+    cdef _deliver(self, Operation operation, Block block, Py_ssize_t count, Py_ssize_t wanted)
     cdef _nothing_received(self, Py_ssize_t count)
     cdef _broken(self, int code, object verb)
     cdef bint _end_read(self, Operation operation, int outcome) except -1

@@ -31,6 +31,7 @@ if cython.compiled:
     pass
 else:
     from moorings._pure import (
+        Block,
         BufferBase,
         block_to_buffer,
         block_to_stash,
@@ -250,24 +251,27 @@ class ReadingStream(Source):
         self.bulk = count >= _BULK_SIZE
         self.bytes_received += count
         self.home.turn_bytes += count
-        if options == _FILL:
-            if self.stash is None:
-                self.stash = bytearray()
-            block_to_stash(hub.block, 0, count, self.stash)
-            operation.done_bytes = count
-        elif direct:
+        if direct:
             operation.done_bytes += count
         else:
-            taken = count if count < wanted else wanted
-            block_to_buffer(hub.block, taken, operation.buffer, operation.done_bytes)
-            operation.done_bytes += taken
-            if taken < count:
-                if self.stash is None:
-                    self.stash = bytearray()
-                block_to_stash(hub.block, taken, count - taken, self.stash)
+            self._deliver(operation, hub.block, count, wanted)
         if operation.progress_handler is not None:
             operation.report_progress(operation.done_bytes)
         return count
+
+    def _deliver(self, operation: Operation, block: Block, count: int, wanted: int) -> None:
+        """Hand `count` bytes of the block to a read; what it does not want goes to the stash."""
+        taken = 0
+        if operation.options == _FILL:
+            operation.done_bytes = count
+        else:
+            taken = count if count < wanted else wanted
+            block_to_buffer(block, taken, operation.buffer, operation.done_bytes)
+            operation.done_bytes += taken
+        if taken < count:
+            if self.stash is None:
+                self.stash = bytearray()
+            block_to_stash(block, taken, count - taken, self.stash)
 
     def _nothing_received(self, count: int) -> None:
         if count == _EAGAIN:

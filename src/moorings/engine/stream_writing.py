@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 Awaiting any write sends the whole queue at once, in one system call where possible; otherwise it is sent when the hub's
-callback or the loop turn ends, or at the byte mark. A flush is a marker in the same queue. A failed write fails all that
-follow; `write_error` keeps the reason. While a resumed task runs anything may have happened to this object: what the
-kernel took is accounted for completely before anybody is resumed, and state is read again afterwards.
+callback or the loop turn ends, or at the byte mark. A flush is a marker in the same queue. A failed write fails all
+that follow; `write_error` keeps the reason. While a resumed task runs anything may have happened to this object: what
+the kernel took is accounted for completely before anybody is resumed, and state is read again afterwards.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
-from moorings.engine.hub import Hub
 from moorings.engine.stream_reading import ReadingStream
-from moorings.foundation.operation import Operation
 
 if TYPE_CHECKING:
     import cython
+
+    from moorings.engine.hub import Hub
+    from moorings.foundation.operation import Operation
 else:
     from moorings import _cython_stub as cython
 
@@ -73,7 +74,7 @@ class WritingStream(ReadingStream):
         self.write_tail: Operation | None = None
         self.write_blocked = False
         self.write_shut = False
-        self.queued_bytes = 0
+        self.queued_bytes: int = 0
         self.queue_limit = _QUEUE_LIMIT
         self.bytes_sent = 0
         self.send_calls = 0
@@ -106,7 +107,9 @@ class WritingStream(ReadingStream):
         count = operation.count
         if self.queued_bytes + count > self.queue_limit and self.queued_bytes > 0:
             self.writes_refused += 1
-            reason = f"{self.label}: {self.queued_bytes} bytes are queued, the limit is {self.queue_limit}; await writes"
+            reason = (
+                f"{self.label}: {self.queued_bytes} bytes are queued, the limit is {self.queue_limit}; await writes"
+            )
             operation.finish(_ERROR, None, errors.from_errno(errno.ENOBUFS, reason))
             return
         if self.write_head is None:
@@ -133,7 +136,7 @@ class WritingStream(ReadingStream):
         else:
             operation.finish(_ERROR, None, self.write_error)
 
-    def prepare_wait(self, operation: Operation) -> None:
+    def prepare_wait(self, operation: Operation) -> None:  # noqa: ARG002
         """Waiting on any queued write sends all of them, within the loop turn's budget."""
         if self.write_head is None or self.write_blocked:
             return

@@ -11,7 +11,6 @@ anything may have happened to this object: state is read again afterwards. Readi
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING, Any
 

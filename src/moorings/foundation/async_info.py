@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from moorings.foundation.async_status import AsyncStatus as AsyncStatus
 from moorings.foundation.operation import (
     ACTION,
     ACTION_WITH_PROGRESS,
@@ -21,6 +20,8 @@ from moorings.foundation.operation import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    from moorings.foundation.async_status import AsyncStatus
 
 TResult = TypeVar("TResult")
 TProgress = TypeVar("TProgress")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from moorings.errors import OpenEnum
 
 
-class AsyncStatus(IntEnum):
+class AsyncStatus(OpenEnum):
     """STARTED until an operation has ended in one of the other three. Source: WinRT AsyncStatus."""
 
     STARTED = 0

@@ -144,7 +144,7 @@ class Workers:
                 home, handler, arguments = queue.calls.popleft()
             try:
                 handler(*arguments)
-            except Exception as error:  # the program's handler may raise anything; it is reported, once
+            except Exception as error:  # noqa: BLE001 - the program's handler may raise anything; it is reported, once
                 report_from_worker(home, f"{handler!r} failed", error)
 
     def _add(self, job: Callable[[], None]) -> None:

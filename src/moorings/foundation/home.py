@@ -134,13 +134,13 @@ class Home:
     def dispatch(self, handler: Callable[..., object], *arguments: object) -> None:
         """Call a handler of the program: inline on an asyncio loop, on a worker thread for a plain script."""
         if self.background:
-            from moorings.foundation.background import workers
+            from moorings.foundation.background import workers  # noqa: PLC0415 (it imports this module)
 
             workers.submit(self, handler, *arguments)
             return
         try:
             handler(*arguments)
-        except Exception as error:  # the program's handler may raise anything; it is reported, once
+        except Exception as error:  # noqa: BLE001 - the program's handler may raise anything; it is reported, once
             self.report(f"{handler!r} failed", error)
 
     def report(self, message: str, exception: BaseException, source: object = None) -> None:
@@ -202,7 +202,7 @@ def current_home() -> Home:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        from moorings.foundation.background import background_home
+        from moorings.foundation.background import background_home  # noqa: PLC0415 (it imports this module)
 
         return background_home()
     return registry.of(loop)

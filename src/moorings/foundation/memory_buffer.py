@@ -19,7 +19,7 @@ from moorings.foundation.projection import Object, check_uint, final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["IMemoryBuffer", "IMemoryBufferReference", "MemoryBuffer"]
+__all__ = ["IMemoryBuffer", "IMemoryBufferReference", "MemoryBuffer", "memory_buffer_over"]
 
 
 class IMemoryBufferReference(IClosable):
@@ -120,3 +120,10 @@ class MemoryBuffer(IMemoryBuffer):
         if self._memory is None:
             raise errors.closed("MemoryBuffer")
         return memoryview(self._memory)
+
+
+def memory_buffer_over(memory: memoryview) -> MemoryBuffer:
+    """Return a MemoryBuffer that gives out *memory* itself, without a copy."""
+    buffer = MemoryBuffer(0)
+    buffer._memory = memory  # pyright: ignore[reportPrivateUsage]
+    return buffer

@@ -82,6 +82,7 @@ class OperationOwner:
 
 
 def cancelled_error(message: object) -> CancelledError:
+    """What awaiting a cancelled operation raises."""
     return CancelledError() if message is None else CancelledError(message)
 
 
@@ -111,8 +112,8 @@ class Operation:
         "error",
         "event",
         "face",
-        "hook",
         "home",
+        "hook",
         "identity",
         "kind",
         "more_callbacks",
@@ -237,7 +238,8 @@ class Operation:
 
     def get_loop(self) -> AbstractEventLoop:
         """The home loop (asyncio's future protocol)."""
-        return self.home.loop
+        loop: AbstractEventLoop = self.home.loop
+        return loop
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
         """Call `callback(op)` on the home loop when the operation has ended (asyncio's future protocol)."""
@@ -346,7 +348,7 @@ class Operation:
     @property
     def error_code(self) -> Any:
         """The HRESULT of the failure (signed, as `winerror`); 0 without one."""
-        from moorings.foundation.system import HResult
+        from moorings.foundation.system import HResult  # noqa: PLC0415 (not needed before there is a failure)
 
         self._check_open("error_code")
         if self.state == _CANCELED:

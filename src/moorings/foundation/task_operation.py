@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from moorings.foundation import operation as operations
 from moorings.foundation.operation import Operation, OperationOwner
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
 
     from moorings.foundation.home import Home
@@ -81,7 +81,7 @@ class _TaskOwner(OperationOwner):
     def _end_cancelled(self, operation: Operation) -> None:
         operation.finish(_CANCELED, None, operations.cancelled_error(self._message))
 
-    def cancel_operation(self, operation: Operation, by_task: bool, message: object) -> None:
+    def cancel_operation(self, operation: Operation, by_task: bool, message: object) -> None:  # noqa: ARG002
         self._cancelled = True
         self._message = message
         if self._task is not None:

@@ -62,7 +62,7 @@ class Binding:
         """One socket for both families (IPV6_V6ONLY off, ipv6(7)); IPv4 alone where the machine has no IPv6."""
         if socket.has_dualstack_ipv6():
             return self._listen(socket.AF_INET6, ("::", port, 0, 0))
-        return self._listen(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104
+        return self._listen(socket.AF_INET, ("0.0.0.0", port))
 
     def _listen(self, family: int, sockaddr: tuple[Any, ...]) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

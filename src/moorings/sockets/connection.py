@@ -70,9 +70,7 @@ class Settings:
         if low_latency:
             plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _LOW_DELAY)
         if plain_socket.family == socket.AF_INET6:
-            plain_socket.setsockopt(
-                socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, self.outbound_unicast_hop_limit
-            )
+            plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, self.outbound_unicast_hop_limit)
             if low_latency:
                 plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _LOW_DELAY)
 
@@ -184,14 +182,14 @@ class Connection:
 
 
 def _text(sockaddr: Any) -> str:
-    if not sockaddr or not isinstance(sockaddr, tuple):
+    if not sockaddr:
         return "?"
     return endpoint_text(host_name_from_sockaddr(sockaddr).display_name, sockaddr[1])
 
 
 def creation_place(depth: int) -> tuple[str, int]:
     """File and line of a caller of ours, for the warning about an unclosed object."""
-    frame = sys._getframe(depth + 1)
+    frame = sys._getframe(depth + 1)  # pyright: ignore[reportPrivateUsage]  # the documented way to a caller's place
     return frame.f_code.co_filename, frame.f_lineno
 
 

@@ -80,7 +80,7 @@ class Opener:
     async def open(self, *, attempt_timeout: float | None = ATTEMPT_TIMEOUT) -> socket.socket:
         """Resolve, race and return a connected socket with its options set."""
         interface = None if self._adapter is None else self._adapter.interface_name
-        candidates = await endpoint_candidates(self._host, self._service, interface_name=interface)
+        candidates: Sequence[Candidate] = await endpoint_candidates(self._host, self._service, interface_name=interface)
         if self._local_host is not None:
             candidates = self._of_local_family(candidates)
         return await race(
@@ -112,7 +112,7 @@ class Opener:
             local = await local_sockaddr(self._local_host, self._local_service, candidate.family)
         elif self._local_service not in {"", "0"}:
             port = parse_service_name(self._local_service, "local service").port or 0
-            local = ("::", port, 0, 0) if candidate.family == socket.AF_INET6 else ("0.0.0.0", port)  # noqa: S104
+            local = ("::", port, 0, 0) if candidate.family == socket.AF_INET6 else ("0.0.0.0", port)
         return await connect_socket(candidate, local=local, prepare=self._prepare)
 
     def _prepare(self, plain_socket: socket.socket) -> None:

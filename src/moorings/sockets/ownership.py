@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from moorings import errors
-from moorings.foundation.projection import check_enum, check_guid, check_str, deprecated_alias, invalid_parameter_count
+from moorings.foundation.projection import (
+    arities,
+    check_enum,
+    check_guid,
+    check_str,
+    deprecated_alias,
+    invalid_parameter_count,
+)
 from moorings.sockets.enums import SocketActivityConnectedStandbyAction
 
 if TYPE_CHECKING:
@@ -19,7 +26,8 @@ class BrokerMembers:
 
     _require: Callable[[str], None]
 
-    def enable_transfer_ownership(self, task_id: Any, *action: Any) -> NoReturn:
+    @arities(1, 2)
+    def enable_transfer_ownership(self, task_id: Any, /, *action: Any) -> NoReturn:
         """Name the background task that the broker starts. Fails with E_NOTIMPL until the broker is built.
 
         Errors: E_ILLEGAL_METHOD_CALL unless the socket is new. Source: WinRT EnableTransferOwnership.
@@ -32,7 +40,8 @@ class BrokerMembers:
         self._require("enable_transfer_ownership")
         raise errors.not_implemented(f"{type(self).__name__}.enable_transfer_ownership", "the broker")
 
-    def transfer_ownership(self, socket_id: str, *more: Any) -> NoReturn:
+    @arities(1, 2, 3)
+    def transfer_ownership(self, socket_id: str, /, *more: Any) -> NoReturn:
         """Hand the socket to the broker. Fails with E_NOTIMPL until the broker is built.
 
         Errors: E_ILLEGAL_METHOD_CALL unless the socket is open. Source: WinRT TransferOwnership.

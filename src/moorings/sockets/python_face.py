@@ -42,7 +42,9 @@ class StreamFace:
     def _reader(self, member: str) -> TcpStream:
         stream = self._stream(member)
         if not stream.home.on_home_thread():
-            raise RuntimeError(f"{member}() belongs to the socket's own event loop; from elsewhere use the _async names")
+            raise RuntimeError(
+                f"{member}() belongs to the socket's own event loop; from elsewhere use the _async names"
+            )
         if stream.reading():
             raise errors.illegal_call(f"{stream.label}: {member}() while another read is pending", "await that first")
         return stream
@@ -169,6 +171,7 @@ class StreamFace:
             await stream.wait_closed()
 
     def close(self) -> None:
+        """End the connection gracefully and return at once."""
         raise NotImplementedError
 
     def abort(self) -> None:

@@ -4,19 +4,22 @@ Hot: each call checks its arguments and hands over to the engine. The objects ke
 *lifeline* (`moorings.sockets.connection.Lifeline`), so a program may keep a stream and drop the socket.
 """
 
+# pyright: reportPrivateUsage=false
+# The memory class of the leaf module has private names only.
+
 from __future__ import annotations
 
 from operator import index
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
-from moorings.engine.tcp_stream import TcpStream
 from moorings.foundation.operation import OPERATION, OPERATION_WITH_PROGRESS, Operation
 from moorings.streams.buffer import Buffer, wrap
 
 if TYPE_CHECKING:
     import cython
 
+    from moorings.engine.tcp_stream import TcpStream
     from moorings.foundation.async_info import IAsyncOperation, IAsyncOperationWithProgress
 else:
     from moorings import _cython_stub as cython
@@ -57,10 +60,7 @@ class SocketInputStream:
         after `close()`; those of the connection through the operation. Cancellation: *object now broken*: the
         connection is taken down, as on Windows. Source: WinRT IInputStream.ReadAsync.
         """
-        if isinstance(buffer, BufferBase):
-            target = buffer
-        else:
-            target = wrap(buffer)
+        target = buffer if isinstance(buffer, BufferBase) else wrap(buffer)
         number = count if cython.compiled else index(count)
         flags = options if cython.compiled else index(options)
         if number < 0:
@@ -148,10 +148,8 @@ class SocketOutputStream:
         connection through the operation. Cancellation: *object now broken*: the connection is taken down, as on
         Windows. Source: WinRT IOutputStream.WriteAsync.
         """
-        if isinstance(buffer, BufferBase):
-            data = buffer
-            count = len(buffer)
-        elif isinstance(buffer, bytes):
+        data: Any
+        if isinstance(buffer, (BufferBase, bytes)):
             data = buffer
             count = len(buffer)
         else:
@@ -211,5 +209,3 @@ class SocketOutputStream:
 
     def __repr__(self) -> str:
         return f"<IOutputStream of {self.stream.label}>"
-
-

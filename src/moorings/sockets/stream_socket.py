@@ -1,5 +1,8 @@
 """`StreamSocket`: a TCP connection."""
 
+# pyright: reportPrivateUsage=false
+# The functions below the class make its objects; as methods they would be part of the public surface.
+
 from __future__ import annotations
 
 import socket
@@ -8,11 +11,11 @@ from typing import TYPE_CHECKING, Any, overload
 from moorings import errors
 from moorings.connectivity.network_adapter import NetworkAdapter
 from moorings.engine.hub import hub_of
-from moorings.engine.interface import Detached, EndReason
 from moorings.engine.tcp_stream import TcpStream
 from moorings.foundation.closable import IClosable
 from moorings.foundation.home import Home, current_home
 from moorings.foundation.projection import (
+    arities,
     check_object,
     check_str,
     deprecated_alias,
@@ -38,6 +41,7 @@ from moorings.sockets.stream_socket_information import StreamSocketInformation, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from moorings.engine.interface import Detached, EndReason
     from moorings.foundation.async_info import IAsyncAction, IAsyncOperation
     from moorings.foundation.operation import Operation
     from moorings.streams.interfaces import IInputStream, IOutputStream
@@ -147,6 +151,7 @@ class StreamSocket(StreamFace, BrokerMembers, IClosable):
         adapter: NetworkAdapter,
         /,
     ) -> IAsyncAction: ...
+    @arities(1, 2, 3, 4)
     def connect_async(self, *arguments: Any) -> IAsyncAction:
         """Connect to an endpoint pair, or to a host and service, optionally with a protection level and an adapter.
 
@@ -406,6 +411,7 @@ class StreamSocket(StreamFace, BrokerMembers, IClosable):
         remote_host_name: HostName, remote_service_name: str, sort_options: HostNameSortOptions, /
     ) -> IAsyncOperation[Sequence[EndpointPair]]: ...
     @staticmethod
+    @arities(2, 3)
     def get_endpoint_pairs_async(*arguments: Any) -> IAsyncOperation[Sequence[EndpointPair]]:
         """The endpoint pairs of a host and service, best first.
 
@@ -440,7 +446,9 @@ def socket_from_descriptor(plain_socket: socket.socket | int, place: tuple[str, 
     try:
         probe = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise errors.invalid_argument(f"from_socket: descriptor {descriptor} is no socket ({error.strerror})") from error
+        raise errors.invalid_argument(
+            f"from_socket: descriptor {descriptor} is no socket ({error.strerror})"
+        ) from error
     try:
         if probe.family not in (socket.AF_INET, socket.AF_INET6) or probe.type != socket.SOCK_STREAM:
             raise errors.invalid_argument(f"from_socket: descriptor {descriptor} is no TCP socket")

@@ -1,5 +1,8 @@
 """`StreamSocketControl`: settings of a StreamSocket, to be made before it connects."""
 
+# pyright: reportPrivateUsage=false
+# The functions below the class make its objects; as methods they would be part of the public surface.
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

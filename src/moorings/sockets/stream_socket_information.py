@@ -1,5 +1,8 @@
 """`StreamSocketInformation`: what there is to know about a connection, in any state, also after its end."""
 
+# pyright: reportPrivateUsage=false
+# The functions below the class make its objects; as methods they would be part of the public surface.
+
 from __future__ import annotations
 
 import time
@@ -7,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from moorings.foundation.projection import Object, final, not_constructible
 from moorings.names.host_name import HostName, host_name_from_sockaddr
-from moorings.sockets.connection import Connection
 from moorings.sockets.enums import SocketProtectionLevel, SocketSslErrorSeverity
 from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from moorings.certificates.enums import ChainValidationResult
     from moorings.engine.tcp_info import TcpInfo
+    from moorings.sockets.connection import Connection
 
 #: The kernel reports times in microseconds and says "no sample yet" for the smallest round trip time by this.
 _NO_SAMPLE = 0xFFFFFFFF

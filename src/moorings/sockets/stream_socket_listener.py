@@ -19,7 +19,14 @@ from moorings.foundation.background import report_from_worker, workers
 from moorings.foundation.closable import IClosable
 from moorings.foundation.events import EventRegistrationToken, EventSource
 from moorings.foundation.home import Home, current_home
-from moorings.foundation.projection import check_object, check_optional, deprecated_alias, final, invalid_parameter_count
+from moorings.foundation.projection import (
+    arities,
+    check_object,
+    check_optional,
+    deprecated_alias,
+    final,
+    invalid_parameter_count,
+)
 from moorings.foundation.task_operation import Kind, completed_operation, start_operation
 from moorings.names.host_name import HostName
 from moorings.sockets.binding import Binding, check_local
@@ -120,8 +127,8 @@ class StreamSocketListener(BrokerMembers, IClosable):
         "_settings",
         "_state",
         "_stopped",
-        "_tasks",
         "_taken",
+        "_tasks",
         "_waiting",
         "_watcher",
     )
@@ -179,6 +186,7 @@ class StreamSocketListener(BrokerMembers, IClosable):
     def bind_service_name_async(
         self, local_service_name: str, protection_level: SocketProtectionLevel, adapter: NetworkAdapter, /
     ) -> IAsyncAction: ...
+    @arities(1, 2, 3)
     def bind_service_name_async(self, *arguments: Any) -> IAsyncAction:
         """Listen on all addresses, IPv4 and IPv6, or on those of one adapter; port "" lets the system pick.
 
@@ -193,7 +201,7 @@ class StreamSocketListener(BrokerMembers, IClosable):
             except OSError as error:
                 raise errors.invalid_argument("bind_service_name_async: TCP listens with PLAIN_SOCKET only") from error
         adapter = check_object(arguments[2], NetworkAdapter, "adapter") if len(arguments) == 3 else None
-        return self._bind(None, arguments[0], adapter, "bind_service_name_async")
+        return self._bind(None, next(iter(arguments)), adapter, "bind_service_name_async")
 
     bind_service_name_with_protection_level_async = deprecated_alias("bind_service_name_async")
     bind_service_name_with_protection_level_and_adapter_async = deprecated_alias("bind_service_name_async")
@@ -240,7 +248,9 @@ class StreamSocketListener(BrokerMembers, IClosable):
 
     # -- accepting ---------------------------------------------------------------------------------------------------
 
-    def add_connection_received(self, handler: Callable[[StreamSocketListener, Args], object], /) -> EventRegistrationToken:
+    def add_connection_received(
+        self, handler: Callable[[StreamSocketListener, Args], object], /
+    ) -> EventRegistrationToken:
         """Add a handler for new connections and return the token that removes it.
 
         Errors: TypeError for something not callable; E_ILLEGAL_METHOD_CALL while `async for` takes the connections;
@@ -526,5 +536,3 @@ class StreamSocketListener(BrokerMembers, IClosable):
 
     def __repr__(self) -> str:
         return f"<{self._name()} {self._state.name.lower()}>"
-
-

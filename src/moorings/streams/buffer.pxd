@@ -1,4 +1,7 @@
+cimport cython
+
 from moorings._native cimport BufferBase
 
+@cython.final
 cdef class Buffer(BufferBase):
     pass

@@ -1,11 +1,16 @@
 """`Buffer`: memory with a length and a capacity, which the socket streams fill without a copy too many."""
 
+# pyright: reportPrivateUsage=false
+# The functions below the class make its objects; as methods they would be part of the public surface.
+
 from __future__ import annotations
 
 from operator import index
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
+from moorings.foundation.memory_buffer import IMemoryBuffer, MemoryBuffer, memory_buffer_over
+from moorings.foundation.projection import check_object, final
 
 if TYPE_CHECKING:
     import cython
@@ -18,7 +23,7 @@ else:
     from moorings._pure import BufferBase
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer as ReadableBuffer  # type: ignore[attr-defined,unused-ignore]
+    from moorings.foundation.scalars import WriteableBuffer
 
 _UINT32_LIMIT = 0x100000000
 
@@ -32,6 +37,7 @@ def _uint32(value: Any, name: str) -> int:
     return number
 
 
+@cython.final
 class Buffer(BufferBase):
     """A block of bytes with a fixed capacity and a length (WinRT IBuffer).
 
@@ -45,6 +51,28 @@ class Buffer(BufferBase):
 
     def __init__(self, capacity: int, /) -> None:
         self._allocate(_uint32(capacity, "capacity"))
+
+    @staticmethod
+    def create_copy_from_memory_buffer(input: IMemoryBuffer, /) -> Buffer:  # noqa: A002 (WinRT's name for it)
+        """A Buffer with a copy of the memory of `input`.
+
+        Errors: E_INVALIDARG 0x80070057 for None; RO_E_CLOSED 0x80000013 for a closed MemoryBuffer. Source: WinRT
+        Buffer.CreateCopyFromMemoryBuffer.
+        """
+        memory: Any = check_object(input, IMemoryBuffer, "input")  # type: ignore[type-abstract]
+        # Before 3.12 the buffer protocol does not know the method.
+        return copy_of(memory.__buffer__(0))
+
+    @staticmethod
+    def create_memory_buffer_over_ibuffer(input: WriteableBuffer, /) -> MemoryBuffer:  # noqa: A002
+        """A MemoryBuffer over the valid bytes of `input`, a Buffer or a writable bytes-like object: no copy.
+
+        Errors: TypeError for a read-only object; E_INVALIDARG 0x80070057 for None. Source: WinRT
+        Buffer.CreateMemoryBufferOverIBuffer.
+        """
+        from moorings.streams.views import fillable_view  # noqa: PLC0415 (it needs this module)
+
+        return memory_buffer_over(fillable_view(input, "input"))
 
     @property
     def capacity(self) -> int:
@@ -76,7 +104,16 @@ class Buffer(BufferBase):
         return f"<Buffer length={self._used()} capacity={self._limit()}>"
 
 
-def wrap(target: ReadableBuffer) -> Buffer:
+if not cython.compiled:
+    final(Buffer)
+
+
+if not cython.compiled:
+    # The compiled class is final through its .pxd.
+    Buffer = final(Buffer)  # type: ignore[misc]
+
+
+def wrap(target: WriteableBuffer) -> Buffer:
     """A Buffer over the memory of a writable bytes-like object: length 0, capacity its size.
 
     Errors: TypeError for a read-only object.
@@ -84,15 +121,19 @@ def wrap(target: ReadableBuffer) -> Buffer:
     view = memoryview(target)
     if view.readonly:
         raise TypeError(f"a writable bytes-like object is needed, not {type(target).__name__}")
-    buffer = Buffer(0)
+    buffer: Any = Buffer(0)
     buffer._wrap(view)
-    return buffer
+    return buffer  # type: ignore[no-any-return]
 
 
-def copy_of(data: ReadableBuffer) -> Buffer:
+def fill(target: Any, data: Any) -> None:
+    """Make `data`, which must fit, the contents of the Buffer `target`."""
+    target._put(0, data)
+    target._set_used(memoryview(data).nbytes)
+
+
+def copy_of(data: Any) -> Buffer:
     """A Buffer that holds a copy of `data`."""
-    view = memoryview(data)
-    buffer = Buffer(view.nbytes)
-    buffer._put(0, view)
-    buffer._set_used(view.nbytes)
+    buffer = Buffer(memoryview(data).nbytes)
+    fill(buffer, data)
     return buffer

@@ -19,12 +19,29 @@ from moorings.sockets.enums import (
     SocketQualityOfService,
     SocketSslErrorSeverity,
 )
+from moorings.sockets.listener_objects import (
+    StreamSocketListenerConnectionReceivedEventArgs,
+    StreamSocketListenerControl,
+    StreamSocketListenerInformation,
+)
 from moorings.sockets.socket_error import (
     SocketError,
 )
 from moorings.sockets.statistics import (
     BandwidthStatistics,
     RoundTripTimeStatistics,
+)
+from moorings.sockets.stream_socket import (
+    StreamSocket,
+)
+from moorings.sockets.stream_socket_control import (
+    StreamSocketControl,
+)
+from moorings.sockets.stream_socket_information import (
+    StreamSocketInformation,
+)
+from moorings.sockets.stream_socket_listener import (
+    StreamSocketListener,
 )
 
 __all__ = [
@@ -43,4 +60,11 @@ __all__ = [
     "SocketProtectionLevel",
     "SocketQualityOfService",
     "SocketSslErrorSeverity",
+    "StreamSocket",
+    "StreamSocketControl",
+    "StreamSocketInformation",
+    "StreamSocketListener",
+    "StreamSocketListenerConnectionReceivedEventArgs",
+    "StreamSocketListenerControl",
+    "StreamSocketListenerInformation",
 ]

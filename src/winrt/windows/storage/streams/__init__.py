@@ -10,9 +10,57 @@ from moorings.foundation.async_info import (
 from moorings.streams.buffer import (
     Buffer,
 )
+from moorings.streams.data_reader import (
+    DataReader,
+)
+from moorings.streams.data_writer import (
+    DataWriter,
+)
+from moorings.streams.enums import (
+    ByteOrder,
+    FileOpenDisposition,
+    InputStreamOptions,
+    UnicodeEncoding,
+)
+from moorings.streams.interfaces import (
+    IBuffer,
+    IContentTypeProvider,
+    IDataReader,
+    IDataWriter,
+    IInputStream,
+    IInputStreamReference,
+    IOutputStream,
+    IPropertySetSerializer,
+    IRandomAccessStream,
+    IRandomAccessStreamReference,
+    IRandomAccessStreamWithContentType,
+)
+from moorings.streams.random_access import (
+    InMemoryRandomAccessStream,
+    RandomAccessStream,
+)
 
 __all__ = [
     "Buffer",
+    "ByteOrder",
+    "DataReader",
     "DataReaderLoadOperation",
+    "DataWriter",
     "DataWriterStoreOperation",
+    "FileOpenDisposition",
+    "IBuffer",
+    "IContentTypeProvider",
+    "IDataReader",
+    "IDataWriter",
+    "IInputStream",
+    "IInputStreamReference",
+    "IOutputStream",
+    "IPropertySetSerializer",
+    "IRandomAccessStream",
+    "IRandomAccessStreamReference",
+    "IRandomAccessStreamWithContentType",
+    "InMemoryRandomAccessStream",
+    "InputStreamOptions",
+    "RandomAccessStream",
+    "UnicodeEncoding",
 ]

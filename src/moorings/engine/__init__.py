@@ -1,0 +1,1 @@
+"""The engine: descriptors, the loop, kernel features. The seam is `interface.py`."""

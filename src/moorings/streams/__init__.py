@@ -1,0 +1,1 @@
+"""Streams: Buffer, DataReader, DataWriter, the stream interfaces, streams in memory (Windows.Storage.Streams)."""
