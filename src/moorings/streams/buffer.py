@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.foundation.memory_buffer import IMemoryBuffer, MemoryBuffer, memory_buffer_over
-from moorings.foundation.projection import check_object, final
+from moorings.foundation.projection import check_object
 
 if TYPE_CHECKING:
     import cython
@@ -37,7 +37,6 @@ def _uint32(value: Any, name: str) -> int:
     return number
 
 
-@cython.final
 class Buffer(BufferBase):
     """A block of bytes with a fixed capacity and a length (WinRT IBuffer).
 
@@ -50,6 +49,9 @@ class Buffer(BufferBase):
     """
 
     def __init__(self, capacity: int, /) -> None:
+        if type(self) is not Buffer:
+            # The refusal of `projection.final` does not exist for compiled classes.
+            raise TypeError("Buffer cannot be subclassed")
         self._allocate(_uint32(capacity, "capacity"))
 
     @staticmethod
@@ -103,14 +105,12 @@ class Buffer(BufferBase):
     def __repr__(self) -> str:
         return f"<Buffer length={self._used()} capacity={self._limit()}>"
 
+    def __str__(self) -> str:
+        return self.__repr__()
+
 
 if not cython.compiled:
     final(Buffer)
-
-
-if not cython.compiled:
-    # The compiled class is final through its .pxd.
-    Buffer = final(Buffer)  # type: ignore[misc]
 
 
 def wrap(target: WriteableBuffer) -> Buffer:
