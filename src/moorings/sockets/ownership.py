@@ -40,22 +40,46 @@ class BrokerMembers:
         self._require("enable_transfer_ownership")
         raise errors.not_implemented(f"{type(self).__name__}.enable_transfer_ownership", "the broker")
 
-    @arities(1, 2, 3)
-    def transfer_ownership(self, socket_id: str, /, *more: Any) -> NoReturn:
-        """Hand the socket to the broker. Fails with E_NOTIMPL until the broker is built.
+    enable_transfer_ownership_with_connected_standby_action = deprecated_alias("enable_transfer_ownership")
 
-        Errors: E_ILLEGAL_METHOD_CALL unless the socket is open. Source: WinRT TransferOwnership.
-        """
-        if len(more) > self._transfer_extras():
-            raise invalid_parameter_count()
+    def _refuse_transfer(self, socket_id: object) -> NoReturn:
         check_str(socket_id, "socket_id")
         self._require("transfer_ownership")
         raise errors.not_implemented(f"{type(self).__name__}.transfer_ownership", "the broker")
 
-    def _transfer_extras(self) -> int:
-        """How many arguments may follow the id: data and keep-alive time."""
-        return 2
 
-    enable_transfer_ownership_with_connected_standby_action = deprecated_alias("enable_transfer_ownership")
+class StreamBrokerMembers(BrokerMembers):
+    """The members of a StreamSocket."""
+
+    __slots__ = ()
+
+    @arities(1, 2, 3)
+    def transfer_ownership(self, socket_id: str, /, *more: Any) -> NoReturn:
+        """Hand the socket, with data and a keep-alive time, to the broker. Fails with E_NOTIMPL until it is built.
+
+        Errors: E_ILLEGAL_METHOD_CALL unless the socket is open. Source: WinRT StreamSocket.TransferOwnership.
+        """
+        if len(more) > 2:
+            raise invalid_parameter_count()
+        self._refuse_transfer(socket_id)
+
     transfer_ownership_with_context = deprecated_alias("transfer_ownership")
     transfer_ownership_with_context_and_keep_alive_time = deprecated_alias("transfer_ownership")
+
+
+class ListenerBrokerMembers(BrokerMembers):
+    """The members of a StreamSocketListener: no keep-alive time."""
+
+    __slots__ = ()
+
+    @arities(1, 2)
+    def transfer_ownership(self, socket_id: str, /, *more: Any) -> NoReturn:
+        """Hand the listener, with data, to the broker. Fails with E_NOTIMPL until it is built.
+
+        Errors: E_ILLEGAL_METHOD_CALL unless it is bound. Source: WinRT StreamSocketListener.TransferOwnership.
+        """
+        if len(more) > 1:
+            raise invalid_parameter_count()
+        self._refuse_transfer(socket_id)
+
+    transfer_ownership_with_context = deprecated_alias("transfer_ownership")

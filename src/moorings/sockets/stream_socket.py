@@ -32,7 +32,7 @@ from moorings.sockets.connection import Connection, Lifeline, Settings, State, c
 from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.limits import StreamCounters, StreamLimits, counters_of
 from moorings.sockets.opening import Opener, check_protection_level, refuse_bluetooth
-from moorings.sockets.ownership import BrokerMembers
+from moorings.sockets.ownership import StreamBrokerMembers
 from moorings.sockets.python_face import StreamFace
 from moorings.sockets.socket_streams import SocketInputStream, SocketOutputStream
 from moorings.sockets.stream_socket_control import StreamSocketControl, control_of
@@ -82,7 +82,7 @@ HINTS = {
 
 
 @final
-class StreamSocket(StreamFace, BrokerMembers, IClosable):
+class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     """A TCP connection: make it, set `control`, connect, use the two streams, close.
 
     Beside WinRT's members it has the Python face: `read`, `read_exactly`, `read_until`, `lines`, `write`, `flush`,

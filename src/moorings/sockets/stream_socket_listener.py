@@ -41,7 +41,7 @@ from moorings.sockets.listener_objects import (
     remember_port,
 )
 from moorings.sockets.opening import check_protection_level, refuse_bluetooth
-from moorings.sockets.ownership import BrokerMembers
+from moorings.sockets.ownership import ListenerBrokerMembers
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class DrainReport(NamedTuple):
 
 
 @final
-class StreamSocketListener(BrokerMembers, IClosable):
+class StreamSocketListener(ListenerBrokerMembers, IClosable):
     """Accepts TCP connections: make it, set `control`, add a handler, bind; or bind and iterate.
 
     `connection_received` handlers get `(listener, args)` with the connected socket in `args.socket`. On an asyncio loop
@@ -530,9 +530,6 @@ class StreamSocketListener(BrokerMembers, IClosable):
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.drain(0 if kind is not None else 10.0)
-
-    def _transfer_extras(self) -> int:
-        return 1
 
     def __repr__(self) -> str:
         return f"<{self._name()} {self._state.name.lower()}>"
