@@ -109,10 +109,6 @@ class Buffer(BufferBase):
         return self.__repr__()
 
 
-if not cython.compiled:
-    final(Buffer)
-
-
 def wrap(target: WriteableBuffer) -> Buffer:
     """A Buffer over the memory of a writable bytes-like object: length 0, capacity its size.
 
