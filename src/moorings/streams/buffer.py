@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.foundation.memory_buffer import IMemoryBuffer, MemoryBuffer, memory_buffer_over
-from moorings.foundation.projection import check_object
+from moorings.foundation.projection import check_object, final
 
 if TYPE_CHECKING:
     import cython
@@ -49,9 +49,6 @@ class Buffer(BufferBase):
     """
 
     def __init__(self, capacity: int, /) -> None:
-        if type(self) is not Buffer:
-            # The refusal of `projection.final` does not exist for compiled classes.
-            raise TypeError("Buffer cannot be subclassed")
         self._allocate(_uint32(capacity, "capacity"))
 
     @staticmethod
@@ -107,6 +104,10 @@ class Buffer(BufferBase):
 
     def __str__(self) -> str:
         return self.__repr__()
+
+
+if not cython.compiled:
+    final(Buffer)  # compiled, the .pxd says so
 
 
 def wrap(target: WriteableBuffer) -> Buffer:
