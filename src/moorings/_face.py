@@ -17,10 +17,10 @@ from moorings.foundation.background import workers
 from moorings.foundation.home import current_home
 from moorings.names.host_name import HostName
 from moorings.sockets.stream_socket import StreamSocket
-from moorings.sockets.stream_socket_listener import DrainReport, StreamSocketListener
+from moorings.sockets.stream_socket_listener import DrainReport, Serving, StreamSocketListener
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
@@ -108,13 +108,18 @@ class Listening:
         host = HostName(self._target.host) if self._target.host else None
         await listener.bind_endpoint_async(host, self._target.service)
 
-    def _wrapped(self, handler: Callable[[StreamSocket], object]) -> Callable[[Any, Any], Awaitable[None]]:
-        async def serve(_listener: object, args: Any) -> None:
+    def _wrapped(self, handler: Callable[[StreamSocket], object]) -> Callable[[Any, Any], Serving | None]:
+        def serve(_listener: object, args: Any) -> Serving | None:
             connection: StreamSocket = args.socket
-            async with connection:
+            try:
                 result = handler(connection)
-                if inspect.isawaitable(result):
-                    await result
+            except BaseException:
+                connection.abort()
+                raise
+            if inspect.iscoroutine(result):
+                return Serving(result, connection)
+            connection.close()
+            return None
 
         return serve
 

@@ -235,8 +235,10 @@ cdef int block_to_stash(Block block, Py_ssize_t start, Py_ssize_t count, bytearr
     return 0
 
 
-cdef int stash_to_buffer(bytearray stash, Py_ssize_t start, Py_ssize_t count, BufferBase target,
+cdef int stash_to_buffer(object stash, Py_ssize_t start, Py_ssize_t count, BufferBase target,
                          Py_ssize_t offset) except -1:
+    if PyBytes_CheckExact(stash):
+        return target.put(offset, PyBytes_AS_STRING(stash) + start, count)
     return target.put(offset, PyByteArray_AS_STRING(stash) + start, count)
 
 

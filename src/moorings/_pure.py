@@ -227,7 +227,7 @@ def block_to_stash(block: Block, start: int, count: int, stash: bytearray) -> in
     return 0
 
 
-def stash_to_buffer(stash: bytearray, start: int, count: int, target: BufferBase, offset: int) -> int:
+def stash_to_buffer(stash: bytes | bytearray, start: int, count: int, target: BufferBase, offset: int) -> int:
     """Copy part of a stash into a buffer."""
     target._put(offset, stash[start : start + count])
     return 0

@@ -1,6 +1,6 @@
 cimport cython
 
-from moorings._native cimport Block, BufferBase, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
+from moorings._native cimport Block, BufferBase, block_bytes, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
 from moorings.engine.hub cimport Hub, Source
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
@@ -27,7 +27,7 @@ cdef class ReadingStream(Source):
     cdef public bint shut_wanted
     cdef public object read_error
     cdef public object write_error
-    cdef public bytearray stash
+    cdef public object stash
     cdef public Py_ssize_t stash_start
     cdef public unsigned long long bytes_received
     cdef public unsigned long receive_calls

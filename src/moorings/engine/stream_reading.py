@@ -33,6 +33,7 @@ else:
     from moorings._pure import (
         Block,
         BufferBase,
+        block_bytes,
         block_to_buffer,
         block_to_stash,
         buffer_set_used,
@@ -64,6 +65,15 @@ _EAGAIN = -errno.EAGAIN
 
 _OPERATION = 1
 _OPERATION_WITH_PROGRESS = 3
+
+# Failures of a send behind which the peer's data still ends with its FIN: the peer had sent that already, or the system
+# was only short of memory.
+_STILL_RECEIVING = frozenset((errno.EPIPE, errno.ENOBUFS, errno.ENOMEM))
+_END_REASONS = {
+    errno.ETIMEDOUT: EndReason.TIMED_OUT,
+    errno.ENOBUFS: EndReason.ABORTED,
+    errno.ENOMEM: EndReason.ABORTED,
+}
 
 
 class ReadingStream(Source):
@@ -108,7 +118,7 @@ class ReadingStream(Source):
         self.read_error: Any = None
         self.write_error: Any = None
         self.shut_wanted = False
-        self.stash: bytearray | None = None
+        self.stash: bytes | bytearray | None = None
         self.stash_start = 0
         self.bytes_received = 0
         self.receive_calls = 0
@@ -166,9 +176,8 @@ class ReadingStream(Source):
             self.armed = True
             if self.hub is not None:
                 self.hub.change(self, EDGE_BOTH)
-        if (self.readable or self.stash is not None or self.eof or self.read_error is not None) and (
-            self.hub is not None
-        ):
+        can_go_on = self.readable or self.stash is not None or self.eof or self.read_error is not None
+        if (can_go_on or operation.count == 0) and self.hub is not None:
             self.hub.defer(self)
 
     def enter_read(self, operation: Operation) -> None:
@@ -182,6 +191,8 @@ class ReadingStream(Source):
             if self._satisfied(operation):
                 return 1
         while self.readable and not self.eof and self.read_error is None:
+            if operation.count == 0:
+                return 1  # asking the kernel for nothing would look like the end of the stream
             if not self.home.has_budget():
                 return 0
             if self._receive(operation) > 0 and self._satisfied(operation):
@@ -217,7 +228,7 @@ class ReadingStream(Source):
         if self.stash_start == len(self.stash):
             self.stash = None
             self.stash_start = 0
-        elif self.stash_start >= _FILL_SIZE:
+        elif self.stash_start >= _FILL_SIZE and isinstance(self.stash, bytearray):
             del self.stash[: self.stash_start]
             self.stash_start = 0
 
@@ -270,28 +281,35 @@ class ReadingStream(Source):
             operation.done_bytes += taken
         if taken < count:
             if self.stash is None:
-                self.stash = bytearray()
-            block_to_stash(block, taken, count - taken, self.stash)
+                # Mostly all of it is taken at once: then these bytes are what the reader gets, without another copy.
+                self.stash = block_bytes(block, taken, count - taken)
+            else:
+                if isinstance(self.stash, bytes):
+                    self.stash = bytearray(self.stash)
+                block_to_stash(block, taken, count - taken, self.stash)
 
     def _nothing_received(self, count: int) -> None:
         if count == _EAGAIN:
             self.readable = False
         elif count == 0:
+            if self.write_error is not None and self.write_error.errno not in _STILL_RECEIVING:
+                # The kernel told a send why the connection broke, and tells a cause only once.
+                self.read_error = self.write_error
+                return
             self.eof = True
             if self.end_reason == EndReason.OPEN:
                 self.end_reason = EndReason.CLOSED_BY_PEER
         else:
-            self._broken(-count, "receiving")
+            self.read_error = self._broken(-count, "receiving")
 
-    def _broken(self, code: int, verb: str) -> None:
-        """The connection is gone; remember why for every later read and write."""
+    def _broken(self, code: int, verb: str) -> OSError:
+        """The connection is gone; remember why for every later write. What had arrived can still be read."""
         error = errors.from_errno(code, f"{self.label}: {verb} failed")
-        if self.read_error is None:
-            self.read_error = error
         if self.write_error is None:
             self.write_error = error
         if self.end_reason in (EndReason.OPEN, EndReason.CLOSED_BY_PEER):
-            self.end_reason = EndReason.TIMED_OUT if code == errno.ETIMEDOUT else EndReason.RESET
+            self.end_reason = _END_REASONS.get(code, EndReason.RESET)
+        return error
 
     def _end_read(self, operation: Operation, outcome: int) -> bool:
         if outcome == 2:
@@ -335,10 +353,18 @@ class ReadingStream(Source):
 
     def take_stash(self, count: int) -> bytes:
         """Take up to `count` unread bytes."""
-        if self.stash is None:
+        stash = self.stash
+        if stash is None:
             return b""
-        stop = self.stash_start + count
-        data = bytes(memoryview(self.stash)[self.stash_start : stop])
+        start = self.stash_start
+        if start == 0 and count >= len(stash) and isinstance(stash, bytes):
+            self.stash = None
+            return stash
+        data = (
+            stash[start : start + count]
+            if isinstance(stash, bytes)
+            else bytes(memoryview(stash)[start : start + count])
+        )
         self.skip_stash(len(data))
         return data
 
@@ -346,7 +372,7 @@ class ReadingStream(Source):
         """Put bytes in front of everything unread."""
         if data:
             rest = b"" if self.stash is None else bytes(memoryview(self.stash)[self.stash_start :])
-            self.stash = bytearray(data) + rest
+            self.stash = data + rest
             self.stash_start = 0
 
     def closed_error(self) -> OSError:

@@ -120,7 +120,11 @@ class TcpStream(WritingStream):
             operation.finish(_CANCELED, None, cancelled_error(message))
             return
         self._unlink(operation)
-        self.tear_down()
+        if operation.options == _WRITE and operation.count > operation.done_bytes:
+            self.queued_bytes -= operation.count - operation.done_bytes
+            self.abort()  # it is the unsent data
+        else:
+            self.tear_down()
         if by_task:
             operation.finish(_CANCELED, None, cancelled_error(message))
         else:
@@ -250,10 +254,13 @@ class TcpStream(WritingStream):
         return self.stash is not None or (not self.eof and descriptor.unread_bytes(self.fd) > 0)
 
     def finish_close(self) -> None:
-        """Everything queued is in the kernel, or nothing can be waited for: FIN, or RST where data was left unread."""
+        """Nothing can be waited for any more: FIN, or RST where data was left unread or could not be sent."""
         if self.phase != _CLOSING:
             return
-        if self.read_error is None and not self.write_shut:
+        if self.write_head is not None or self.write_error is not None:
+            self.abort()  # a FIN would tell the peer that it has everything
+            return
+        if not self.write_shut:
             self._send_fin()
         if self._has_unread():
             descriptor.reset_when_closed(self.fd)

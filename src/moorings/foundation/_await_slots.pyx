@@ -14,6 +14,7 @@ from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from moorings._native cimport is_task_callback
+from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation, OperationOwner
 from moorings.foundation.operation import Operation as _Operation
 
@@ -34,6 +35,7 @@ cdef extern from "Python.h":
     PyObject *Py_False
     PyObject *Py_None
     PyObject *PyExc_StopIteration
+    PyObject *PyExc_RuntimeError
     PyObject *PyUnicode_InternFromString(const char *) except NULL
     int PyUnicode_CompareWithASCIIString(PyObject *, const char *) noexcept
     Py_ssize_t PyTuple_GET_SIZE(PyObject *) noexcept
@@ -51,6 +53,7 @@ cdef extern from *:
     static PyMethodDef moorings_add_def = {
         "add_done_callback", (PyCFunction)(void (*)(void))moorings_fast_add, METH_FASTCALL | METH_KEYWORDS, NULL
     };
+    /* Bound to a home, not to an operation: made once for a loop, not once for an await. */
     #define moorings_bound_get_loop(self) PyCFunction_New(&moorings_get_loop_def, self)
     #define moorings_bound_add(self) PyCFunction_New(&moorings_add_def, self)
     static void moorings_set_slots(PyTypeObject *type, iternextfunc next, getattrofunc get, setattrofunc set) {
@@ -61,8 +64,8 @@ cdef extern from *:
     }
     """
     PyObject *moorings_type_of(PyObject *) noexcept
-    PyObject *moorings_bound_get_loop(PyObject *) noexcept
-    PyObject *moorings_bound_add(PyObject *) noexcept
+    object moorings_bound_get_loop(PyObject *)
+    object moorings_bound_add(PyObject *)
     void moorings_set_slots(PyTypeObject *, iternextfunc, getattrofunc, setattrofunc) noexcept
 
 cdef PyObject *_blocking_name = PyUnicode_InternFromString(b"_asyncio_future_blocking")
@@ -70,6 +73,8 @@ cdef PyObject *_blocking_name = PyUnicode_InternFromString(b"_asyncio_future_blo
 cdef PyObject *_get_loop_name = PyUnicode_InternFromString(b"get_loop")
 cdef PyObject *_add_name = PyUnicode_InternFromString(b"add_done_callback")
 cdef PyObject *_known_names = NULL
+
+cdef object _misused = "this add_done_callback serves one call of an asyncio task"
 
 cdef int _STARTED = 0
 cdef int _COMPLETED = 1
@@ -165,7 +170,7 @@ cdef bint _names_context(PyObject *names) noexcept:
 
 
 cdef PyObject *_fast_get_loop "moorings_fast_get_loop"(PyObject *pointer, PyObject *unused) noexcept:
-    cdef PyObject *loop = <PyObject *>(<Operation>pointer).home.loop
+    cdef PyObject *loop = <PyObject *>(<Home>pointer).loop
     Py_XINCREF(loop)
     return loop
 
@@ -174,7 +179,13 @@ cdef PyObject *_fast_add "moorings_fast_add"(
     PyObject *pointer, PyObject **arguments, Py_ssize_t count, PyObject *names
 ) noexcept:
     """What an asyncio task calls when it starts to wait: add_done_callback(callback, context=context)."""
-    cdef Operation operation = <Operation>pointer
+    cdef Home home = <Home>pointer
+    cdef Operation operation = home.adding
+    home.adding = None
+    pointer = <PyObject *>operation
+    if operation is None:
+        PyErr_SetObject(PyExc_RuntimeError, <PyObject *>_misused)
+        return NULL
     if (
         count == 1
         and names is not NULL
@@ -196,22 +207,39 @@ cdef PyObject *_fast_add "moorings_fast_add"(
     return answer
 
 
+cdef void _fill_in(Home home) noexcept:
+    home.fast_get_loop = moorings_bound_get_loop(<PyObject *>home)
+    home.fast_add = moorings_bound_add(<PyObject *>home)
+
+
 cdef PyObject *_getattro(PyObject *pointer, PyObject *name) noexcept:
     cdef PyObject *answer
     if name is _blocking_name:
         answer = Py_True if (<Operation>pointer).blocking else Py_False
         Py_XINCREF(answer)
         return answer
-    if name is _get_loop_name:
-        return moorings_bound_get_loop(pointer)
-    if name is _add_name:
-        return moorings_bound_add(pointer)
+    cdef Home home
+    if name is _get_loop_name or name is _add_name:
+        home = (<Operation>pointer).home
+        if home.fast_get_loop is None:
+            _fill_in(home)
+        if name is _get_loop_name:
+            answer = <PyObject *>home.fast_get_loop
+            Py_XINCREF(answer)
+            return answer
+        if home.adding is <object>pointer:
+            answer = <PyObject *>home.fast_add
+            Py_XINCREF(answer)
+            return answer
     return PyObject_GenericGetAttr(pointer, name)
 
 
 cdef int _setattro(PyObject *pointer, PyObject *name, PyObject *value) noexcept:
     if name is _blocking_name:
         (<Operation>pointer).blocking = value is Py_True
+        if value is Py_False:
+            # A task does this, and then calls add_done_callback at once: it gets the ready-made callable.
+            (<Operation>pointer).home.adding = <object>pointer
         return 0
     return PyObject_GenericSetAttr(pointer, name, value)
 

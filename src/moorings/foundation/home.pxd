@@ -18,6 +18,9 @@ cdef class Home:
     cdef public object next_context
     cdef public object next_argument
     cdef public object done_future
+    cdef public object fast_get_loop
+    cdef public object fast_add
+    cdef public object adding
 
     cpdef bint on_home_thread(self)
     cpdef bint has_budget(self)

@@ -49,11 +49,14 @@ class Home:
 
     __slots__ = (
         "__weakref__",
+        "adding",
         "background",
         "done_future",
         "dropped",
         "eager",
         "engine",
+        "fast_add",
+        "fast_get_loop",
         "immediate",
         "in_callback",
         "loop",
@@ -77,6 +80,10 @@ class Home:
         self.next_callback: Any = None
         self.next_context: Any = None
         self.next_argument: Any = None
+        # Ready-made callables for the future protocol of operations, filled in by `_await_slots`.
+        self.fast_get_loop: Any = None
+        self.fast_add: Any = None
+        self.adding: Any = None
         done = loop.create_future()
         done.set_result(None)
         self.done_future: Any = done

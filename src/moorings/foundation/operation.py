@@ -167,22 +167,22 @@ class Operation:
         self.state = state
         if self.event is not None:
             self.event.set()
+        callback = self.callback
+        resume = False
+        if callback is not None:
+            self.callback = None
+            home = self.home
+            if home.eager and self.task_waits:
+                home.next_callback = callback
+                home.next_context = self.context
+                home.next_argument = home.done_future
+                resume = True
+            else:
+                home.schedule(callback, self, self.context)
+            self.context = None
         if self.more_callbacks is not None or self.completed_handler is not None:
             self._tell_others()
-        callback = self.callback
-        if callback is None:
-            return False
-        self.callback = None
-        home = self.home
-        if home.eager and self.task_waits:
-            home.next_callback = callback
-            home.next_context = self.context
-            home.next_argument = home.done_future
-            self.context = None
-            return True
-        home.schedule(callback, self, self.context)
-        self.context = None
-        return False
+        return resume
 
     def finish(self, state: int, result: object, error: object) -> None:
         """End the operation and see to whoever waits for it."""

@@ -7,6 +7,7 @@ abort the rest, report counts. Handler tasks belong to the listener.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
@@ -46,7 +47,7 @@ from moorings.sockets.stream_socket import StreamSocket, accepted_socket
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
     from types import TracebackType
 
     from moorings.foundation.async_info import IAsyncAction
@@ -87,6 +88,23 @@ HINTS = {
 }
 
 Args = StreamSocketListenerConnectionReceivedEventArgs
+
+
+class Serving:
+    """What a handler of the Python face returns: a coroutine, and the connection that ends with it."""
+
+    __slots__ = ("connection", "coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, object], connection: StreamSocket) -> None:
+        self.coroutine = coroutine
+        self.connection = connection
+
+    def __await__(self) -> Generator[Any, None, object]:
+        return self.coroutine.__await__()
+
+
+async def _finish(awaitable: Any) -> None:
+    await awaitable
 
 
 class DrainReport(NamedTuple):
@@ -146,7 +164,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
         self._information: StreamSocketListenerInformation | None = None
         self._max_connections: int | None = None
         self._open: set[Connection] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], StreamSocket | None] = {}
         self._running = 0
         self._taken: deque[StreamSocket] = deque()
         self._waiting: asyncio.Event | None = None
@@ -331,16 +349,34 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
         def report(error: BaseException, handler: object) -> None:
             home.report(f"{self._name()}: connection_received handler {handler!r} failed", error, self)
 
-        for handler, awaitable in self._event.fire(self, args, report):
-            task = home.loop.create_task(self._run(handler, awaitable))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        for _, awaitable in self._event.fire(self, args, report):
+            self._own_task(awaitable)
 
-    async def _run(self, handler: object, awaitable: Any) -> None:
-        try:
-            await awaitable
-        except Exception as error:  # noqa: BLE001 - the program's handler may raise anything; reported once
+    def _own_task(self, awaitable: Any) -> None:
+        """Run what a handler returned as a task of the listener. (No coroutine of ours around it: it would cost every
+        idle connection memory, and every message time.)
+        """
+        assert self._home is not None
+        connection: StreamSocket | None = None
+        if isinstance(awaitable, Serving):
+            connection = awaitable.connection
+            awaitable = awaitable.coroutine
+        coroutine = awaitable if inspect.iscoroutine(awaitable) else _finish(awaitable)
+        task: asyncio.Task[Any] = self._home.loop.create_task(coroutine)
+        self._tasks[task] = connection
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        connection = self._tasks.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if connection is not None:
+            if error is None and not task.cancelled():
+                connection.close()
+            else:
+                connection.abort()
+        if error is not None:
             assert self._home is not None
+            handler = task.get_coro()
             self._home.report(f"{self._name()}: connection_received handler {handler!r} failed", error, self)
 
     def _run_on_worker(self, args: Args) -> None:
@@ -351,9 +387,8 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
             report_from_worker(home, f"{self._name()}: connection_received handler {handler!r} failed", error)
 
         try:
-            for handler, awaitable in self._event.fire(self, args, report):
-                coroutine = self._run(handler, awaitable)
-                start_operation(home, coroutine, Kind.ACTION)
+            for _, awaitable in self._event.fire(self, args, report):
+                home.loop.call_soon_threadsafe(self._own_task, awaitable)
         finally:
             if not home.loop.is_closed():
                 home.loop.call_soon_threadsafe(self._worker_done)
