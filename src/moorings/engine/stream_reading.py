@@ -313,7 +313,8 @@ class ReadingStream(Source):
 
     def _end_read(self, operation: Operation, outcome: int) -> bool:
         if outcome == 2:
-            return operation.settle(_ERROR, None, self.read_error)
+            # Raised once more: each time would add to the traceback.
+            return operation.settle(_ERROR, None, self.read_error.with_traceback(None))
         if operation.options == _FILL:
             return operation.settle(_COMPLETED, operation.done_bytes, None)
         target = operation.buffer

@@ -134,7 +134,7 @@ class WritingStream(ReadingStream):
         if operation.options == _FLUSH:
             operation.finish(_COMPLETED, False, None)
         else:
-            operation.finish(_ERROR, None, self.write_error)
+            operation.finish(_ERROR, None, self.write_error.with_traceback(None))
 
     def prepare_wait(self, operation: Operation) -> None:  # noqa: ARG002
         """Waiting on any queued write sends all of them, within the loop turn's budget."""

@@ -260,10 +260,10 @@ class TcpStream(WritingStream):
         if self.write_head is not None or self.write_error is not None:
             self.abort()  # a FIN would tell the peer that it has everything
             return
-        if not self.write_shut:
-            self._send_fin()
         if self._has_unread():
             descriptor.reset_when_closed(self.fd)
+        elif not self.write_shut:
+            self._send_fin()
         self._release()
 
     def flush_marker(self) -> Operation:
@@ -336,8 +336,11 @@ class TcpStream(WritingStream):
             self._fail_writes()
         closing = self.close_operation
         self.close_operation = None
-        if closing is not None:
+        while closing is not None:
+            following = closing.next_operation
+            closing.next_operation = None
             closing.finish(_COMPLETED, None, None)
+            closing = following
 
     def _tell_owner(self) -> None:
         """The descriptor is about to go: the last moment to ask it something."""
@@ -349,13 +352,13 @@ class TcpStream(WritingStream):
 
     def wait_closed(self) -> Operation:
         """An operation that ends when the descriptor is released. Cancelling it aborts the connection."""
-        if self.close_operation is not None:
-            return self.close_operation
         operation = Operation(self.home, self, _ACTION)
         operation.options = _CLOSE
         if self.phase == _CLOSED:
             operation.finish(_COMPLETED, None, None)
         else:
+            # Each caller has its own, so that cancelling one of them does not look like that to the others.
+            operation.next_operation = self.close_operation
             self.close_operation = operation
         return operation
 
