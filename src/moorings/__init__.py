@@ -3,7 +3,7 @@
 The names most programs need. The rest stands in the rooms, and under `winrt.windows...` for portable programs.
 """
 
-from moorings import _native_switch  # noqa: F401 # pyright: ignore[reportUnusedImport]  # first: picks native or pure
+from moorings._native_switch import native_mode  # isort: skip  # first: picks native or pure
 from moorings._face import Listening, adopt, blocking, connect, listen
 from moorings.engine.interface import EndReason
 from moorings.foundation.async_info import (
@@ -29,6 +29,9 @@ from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatis
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import DrainReport, StreamSocketListener
 from moorings.streams.buffer import Buffer
+from moorings.streams.data_reader import DataReader
+from moorings.streams.data_writer import DataWriter
+from moorings.streams.enums import ByteOrder, InputStreamOptions, UnicodeEncoding
 
 __version__ = "0.1.0"
 
@@ -36,6 +39,9 @@ __all__ = [
     "AsyncStatus",
     "BandwidthStatistics",
     "Buffer",
+    "ByteOrder",
+    "DataReader",
+    "DataWriter",
     "DrainReport",
     "EndReason",
     "EndpointPair",
@@ -47,6 +53,7 @@ __all__ = [
     "IAsyncInfo",
     "IAsyncOperation",
     "IAsyncOperationWithProgress",
+    "InputStreamOptions",
     "Listening",
     "RoundTripTimeStatistics",
     "SocketError",
@@ -56,9 +63,11 @@ __all__ = [
     "StreamCounters",
     "StreamSocket",
     "StreamSocketListener",
+    "UnicodeEncoding",
     "Uri",
     "adopt",
     "blocking",
     "connect",
     "listen",
+    "native_mode",
 ]
