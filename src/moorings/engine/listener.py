@@ -64,6 +64,15 @@ class Acceptor(Source):
         hub.register(self, listening_socket.fileno(), EPOLLIN)
 
     def on_events(self, mask: int) -> None:  # noqa: ARG002
+        # The program's handlers run from here: what they complete must not resume a task on top of them.
+        home = self._owner_hub.home
+        eager, home.eager = home.eager, False
+        try:
+            self._accept()
+        finally:
+            home.eager = eager
+
+    def _accept(self) -> None:
         for _ in range(ACCEPT_BURST):
             if self._socket is None or self._paused or self._retry is not None:
                 return

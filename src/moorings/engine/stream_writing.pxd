@@ -6,8 +6,8 @@ from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 from moorings.engine.stream_reading cimport ReadingStream
 
-cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT
-cdef int _VECTOR
+cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT, _TURN_BYTES_LIMIT
+cdef int _VECTOR, _IMMEDIATE_LIMIT
 cdef int _COMPLETED, _ERROR, _OPEN
 cdef int _WRITE, _FLUSH
 cdef int _EAGAIN
@@ -29,7 +29,7 @@ cdef class WritingStream(ReadingStream):
     @cython.locals(count=Py_ssize_t)
     cpdef submit_write(self, Operation operation)
     cdef _fail_write(self, Operation operation)
-    @cython.locals(count=Py_ssize_t, head=Operation)
+    @cython.locals(count=Py_ssize_t, head=Operation, home=Home)
     cdef _send_queue(self)
     @cython.locals(offset=Py_ssize_t, operation=Operation)
     cdef Py_ssize_t _send_several(self, Operation head) except? -12345

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.engine.stream_reading import ReadingStream
+from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
 
 if TYPE_CHECKING:
     import cython
@@ -37,6 +38,8 @@ WRITE_QUEUE_LIMIT = 67108864
 _FLUSH_MARK = WRITE_FLUSH_MARK
 _QUEUE_LIMIT = WRITE_QUEUE_LIMIT
 _VECTOR = 256
+_IMMEDIATE_LIMIT = IMMEDIATE_LIMIT
+_TURN_BYTES_LIMIT = TURN_BYTES_LIMIT
 
 _COMPLETED = 1
 _ERROR = 3
@@ -141,7 +144,7 @@ class WritingStream(ReadingStream):
         if self.write_head is None or self.write_blocked:
             return
         home = self.home
-        if home.immediate < 64 and home.turn_bytes < 262144:
+        if home.immediate < _IMMEDIATE_LIMIT and home.turn_bytes < _TURN_BYTES_LIMIT:
             home.immediate += 1
             self._send_queue()
         elif self.hub is not None:
@@ -168,7 +171,11 @@ class WritingStream(ReadingStream):
                     self._fail_writes()
                 return
             self._account(count)
-        if self.write_head is None and self.shut_wanted and not self.write_shut:
+            if self.write_head is not None and self.home.turn_bytes >= _TURN_BYTES_LIMIT and self.phase == _OPEN:
+                assert self.hub is not None
+                self.hub.defer(self)  # the peer takes it as fast as it comes: let others run
+                return
+        if self.write_head is None and self.shut_wanted and not self.write_shut and self.fd >= 0:
             self._send_fin()
 
     def _send_several(self, head: Operation) -> int:
