@@ -18,6 +18,7 @@ from moorings.foundation.uri import Uri
 from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
+from moorings.sockets.accepting import DrainReport
 from moorings.sockets.enums import (
     SocketErrorStatus,
     SocketProtectionLevel,
@@ -27,7 +28,7 @@ from moorings.sockets.limits import StreamCounters
 from moorings.sockets.socket_error import SocketError
 from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
 from moorings.sockets.stream_socket import StreamSocket
-from moorings.sockets.stream_socket_listener import DrainReport, StreamSocketListener
+from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.streams.buffer import Buffer
 from moorings.streams.data_reader import DataReader
 from moorings.streams.data_writer import DataWriter

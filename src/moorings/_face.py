@@ -3,29 +3,42 @@
 For programs that know asyncio and no WinRT. The objects are the same ones.
 """
 
+# pyright: reportPrivateUsage=false
+# The listener's inner half, and asyncio's buffer that `adopt` moves, have no public way in.
+
 from __future__ import annotations
 
 import asyncio
 import functools
 import inspect
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
-from urllib.parse import urlsplit
+import weakref
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from moorings import errors
-from moorings.foundation.background import workers
+from moorings.foundation.at_home import run_at_home
+from moorings.foundation.background import report_from_worker, workers
 from moorings.foundation.home import current_home
+from moorings.foundation.operation import ACTION, Operation
 from moorings.names.host_name import HostName
+from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
+from moorings.sockets.connection import post
 from moorings.sockets.stream_socket import StreamSocket
-from moorings.sockets.stream_socket_listener import DrainReport, Serving, StreamSocketListener
+from moorings.sockets.stream_socket_listener import StreamSocketListener
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Generator
     from types import TracebackType
+
+    from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs as Args
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
 _LATER = {"tls": "TLS", "udp": "UDP", "ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCOMM"}
+
+
+_COMPLETED = 1
 
 
 class _Target(NamedTuple):
@@ -33,36 +46,47 @@ class _Target(NamedTuple):
     service: str
 
 
+class _Options(NamedTuple):
+    max_connections: int | None
+    drain_timeout: float | None
+
+
 def _parse(url: str, *, listening: bool) -> _Target:
     """`tcp://host:port`; a listener may leave out the host (all addresses) and the port (the system picks)."""
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"a URL such as 'tcp://127.0.0.1:1337' is needed, not {type(url).__name__}")
     scheme, colon, rest = url.partition("://")
+    scheme = scheme.lower()
     if not colon:
         raise errors.invalid_argument(f"{url!r} is no URL; write it as 'tcp://host:port'")
     if scheme in _LATER:
         raise errors.not_implemented(f"{scheme}:// URLs", _LATER[scheme])
     if scheme != "tcp":
         raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; use 'tcp://host:port'")
-    parts = urlsplit(url)
-    if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc or not parts.netloc:
+    place = rest.removesuffix("/")
+    if not place or any(character in place for character in "/?#@"):
         raise errors.invalid_argument(f"{url!r}: only 'tcp://host:port' is understood")
-    host, service = _split(rest.rstrip("/"))
+    host, service = _split(place, url)
     if not listening and (not host or not service):
         raise errors.invalid_argument(f"{url!r}: host and port are needed, as in 'tcp://127.0.0.1:1337'")
     return _Target(host, service)
 
 
-def _split(text: str) -> tuple[str, str]:
+def _split(text: str, url: str) -> tuple[str, str]:
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
-        if not bracket or (port and not port.startswith(":")):
-            raise errors.invalid_argument(f"{text!r}: an IPv6 address stands in brackets, as in '[::1]:1337'")
+        if not host or not bracket or (port and not port.startswith(":")):
+            raise errors.invalid_argument(f"{url!r}: an IPv6 address stands in brackets, as in '[::1]:1337'")
         return host, port[1:]
-    host, _, port = text.rpartition(":")
-    if ":" in host:
-        raise errors.invalid_argument(f"{text!r}: an IPv6 address stands in brackets, as in '[::1]:1337'")
-    return (host, port) if _ else (port, "")
+    host, _, port = text.partition(":")
+    if ":" in port:
+        raise errors.invalid_argument(f"{url!r}: an IPv6 address stands in brackets, as in '[::1]:1337'")
+    return host, port
+
+
+def _check_timeout(timeout: float | None, name: str) -> None:
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"{name} must be a number of seconds from 0, or None")
 
 
 async def connect(url: str, *, timeout: float | None = None, no_delay: bool = True) -> StreamSocket:
@@ -74,6 +98,7 @@ async def connect(url: str, *, timeout: float | None = None, no_delay: bool = Tr
     built yet. Cancellation: *nothing happened*, *retry safe*.
     """
     target = _parse(url, listening=False)
+    _check_timeout(timeout, "timeout")
     stream_socket = StreamSocket()
     stream_socket.control.no_delay = no_delay
     limit = asyncio.timeout(timeout)
@@ -89,39 +114,27 @@ async def connect(url: str, *, timeout: float | None = None, no_delay: bool = Tr
 
 
 class Listening:
-    """A listener as `async with moorings.listen(...)` gives it; it can also be awaited, and iterated over."""
+    """A listener as `moorings.listen(...)` gives it: use it with `async with`, or await it and close it yourself.
 
-    def __init__(
-        self, target: _Target, handler: Callable[[StreamSocket], object] | None, options: dict[str, Any]
-    ) -> None:
+    It can also be iterated over. `listener` is the StreamSocketListener behind it.
+    """
+
+    def __init__(self, target: _Target, handler: Callable[[StreamSocket], object] | None, options: _Options) -> None:
         self._target = target
-        self._handler = handler
         self._options = options
+        self._bound = False
         self._report: DrainReport | None = None
         self.listener = StreamSocketListener()
+        self.listener.max_connections = options.max_connections
+        if handler is not None:
+            self.listener.add_connection_received(_serving(handler))
 
-    async def _start(self) -> None:
-        listener = self.listener
-        listener.max_connections = self._options["max_connections"]
-        if self._handler is not None:
-            listener.add_connection_received(self._wrapped(self._handler))
-        host = HostName(self._target.host) if self._target.host else None
-        await listener.bind_endpoint_async(host, self._target.service)
-
-    def _wrapped(self, handler: Callable[[StreamSocket], object]) -> Callable[[Any, Any], Serving | None]:
-        def serve(_listener: object, args: Any) -> Serving | None:
-            connection: StreamSocket = args.socket
-            try:
-                result = handler(connection)
-            except BaseException:
-                connection.abort()
-                raise
-            if inspect.iscoroutine(result):
-                return Serving(result, connection)
-            connection.close()
-            return None
-
-        return serve
+    async def _bind(self) -> Self:
+        if not self._bound:
+            host = HostName(self._target.host) if self._target.host else None
+            await self.listener.bind_endpoint_async(host, self._target.service)
+            self._bound = True
+        return self
 
     @property
     def port(self) -> int:
@@ -148,28 +161,45 @@ class Listening:
         self.listener.close()
 
     async def serve_forever(self) -> None:
-        """Wait until the task is cancelled."""
-        await asyncio.get_running_loop().create_future()
+        """Wait until the listener accepts no more, through `close()` or `drain()`, or the task is cancelled."""
+        accepting = self.listener._accepting
+        if accepting.home is not None:
+            await run_at_home(accepting.home, accepting.until_stopped)
 
     def __aiter__(self) -> AsyncIterator[StreamSocket]:
-        """Iterate over new connections (only without a handler)."""
+        """Iterate over new connections (only without a handler). Ends when the listener accepts no more."""
         return self.listener.__aiter__()
 
-    def __await__(self) -> Any:
-        return self._bound().__await__()
-
-    async def _bound(self) -> Self:
-        await self._start()
-        return self
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._bind().__await__()
 
     async def __aenter__(self) -> Self:
-        await self._start()
-        return self
+        return await self._bind()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.drain(0 if kind is not None else self._options["drain_timeout"])
+        await self.drain(0 if kind is not None else self._options.drain_timeout)
+
+
+def _serving(handler: Callable[[StreamSocket], object]) -> Callable[[object, Args], Serving | None]:
+    """An event handler that calls `handler` with the connection, and lets the connection end with it."""
+
+    def serve(_listener: object, args: Args) -> Serving | None:
+        connection = args.socket
+        try:
+            result = handler(connection)
+        except BaseException:
+            connection.abort()
+            raise
+        if isinstance(result, Awaitable):
+            return Serving(cast("Awaitable[object]", result), connection)
+        connection.close()
+        return None
+
+    if runs_on_worker(handler):
+        mark_as_worker(serve)
+    return serve
 
 
 def listen(
@@ -182,17 +212,18 @@ def listen(
     """Listen on `tcp://host:port`: an async context manager.
 
     `handler(connection)` runs for each connection, as a task if it is `async def`; the connection is closed when it
-    returns. Without a handler use `async for connection in listener`. An empty host means all addresses, an empty port
-    or 0 lets the system pick one (`listener.port`). At `max_connections` accepting pauses. Leaving the block stops
-    accepting, waits up to `drain_timeout` seconds (default 10) for the connections to end and aborts the rest; leaving
-    it through an exception aborts at once.
+    returns, and aborted when it raises. Without a handler use `async for connection in listener`. An empty host means
+    all addresses, an empty port or 0 lets the system pick one (`listener.port`). At `max_connections` accepting pauses.
+    Leaving the block stops accepting, waits up to `drain_timeout` seconds (default 10) for the connections to end and
+    aborts the rest; leaving it through an exception aborts at once.
 
-    Errors: WSAEADDRINUSE and its like when the block is entered; E_INVALIDARG for a bad URL.
+    Errors: WSAEADDRINUSE and its like when the block is entered; E_INVALIDARG for a bad URL; TypeError and ValueError
+    for a handler that cannot be called and for numbers out of range.
     """
     if handler is not None and not callable(handler):
         raise TypeError("handler must be callable")
-    options = {"max_connections": max_connections, "drain_timeout": drain_timeout}
-    return Listening(_parse(url, listening=True), handler, options)
+    _check_timeout(drain_timeout, "drain_timeout")
+    return Listening(_parse(url, listening=True), handler, _Options(max_connections, drain_timeout))
 
 
 async def adopt(connection: Any) -> StreamSocket:
@@ -209,47 +240,80 @@ async def adopt(connection: Any) -> StreamSocket:
 
 async def _adopt_writer(writer: asyncio.StreamWriter) -> StreamSocket:
     transport: Any = writer.transport
+    reader: Any = getattr(writer, "_reader", None)
     if writer.get_extra_info("sslcontext") is not None:
         raise errors.invalid_argument("adopt: the state of a TLS transport cannot be taken over")
+    original = writer.get_extra_info("socket")
+    if original is None or transport.is_closing() or original.fileno() < 0:
+        raise errors.invalid_argument("adopt: the writer is closed, or has no socket")
     if transport.get_write_buffer_size():
         raise errors.invalid_argument("adopt: the writer has unsent bytes; await writer.drain() first")
-    original = writer.get_extra_info("socket")
-    if original is None:
-        raise errors.invalid_argument("adopt: the writer has no socket")
-    reader: Any = getattr(writer, "_reader", None)
+    if reader is not None and getattr(reader, "_waiter", None) is not None:
+        raise errors.illegal_call("adopt: a read of the writer's reader is pending", "await or cancel it first")
+    was_reading = transport.is_reading()
     duplicate = socket.socket(fileno=socket.dup(original.fileno()))
     try:
-        transport.pause_reading()
+        if was_reading:
+            transport.pause_reading()
         unread = bytes(reader._buffer) if reader is not None else b""
         result = StreamSocket.from_socket(duplicate, unread=unread)
     except BaseException:
         duplicate.close()
+        if was_reading:
+            transport.resume_reading()
         raise
+    if reader is not None:
+        reader._buffer.clear()
     # Closing the original must not say goodbye to the peer: shutdown() would act on both, close() does not.
     transport.abort()
     return result
 
 
-def blocking(handler: Callable[..., Any]) -> Callable[..., None]:
+def blocking(handler: Callable[..., object]) -> Callable[..., object]:
     """Wrap an event handler that blocks, or that calls `.get()`: it then runs on a worker thread.
 
     Inside asyncio, handlers run inline on the loop and must not block; `listener.add_connection_received(
-    moorings.blocking(handler))` gives a handler the same freedom that it has in a plain script.
+    moorings.blocking(handler))` gives a handler the same freedom that it has in a plain script, in the same order:
+    calls for one object one after the other, those of `connection_received` side by side (64, then accepting pauses).
+    What it raises is reported once through the loop's exception handler. What the wrapper returns may be awaited.
+    Errors: TypeError for an `async def` function, which never blocks the loop.
     """
     if not callable(handler) or inspect.iscoroutinefunction(handler):  # type: ignore[redundant-expr]
         raise TypeError("blocking() takes a plain function; an 'async def' handler never blocks the loop")
 
     @functools.wraps(handler)
-    def hand_over(*arguments: Any) -> None:
+    def hand_over(*arguments: Any) -> object:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return handler(*arguments)  # a plain script: this is a worker thread
         home = current_home()
+        operation = Operation(home, None, ACTION)
 
-        def run() -> None:
+        def job() -> None:
             try:
                 handler(*arguments)
-            except Exception as error:  # noqa: BLE001 - the program's handler may raise anything; reported once
-                if not home.loop.is_closed():
-                    home.loop.call_soon_threadsafe(home.report, f"{handler!r} failed", error)
+            except BaseException as error:  # noqa: BLE001 - the program's handler may raise anything; reported once
+                report_from_worker(home, f"{handler!r} failed", error)
+            finally:
+                post(home, functools.partial(operation.finish, _COMPLETED, None, None))
 
-        workers.submit_concurrently(run)
+        if arguments and isinstance(arguments[0], StreamSocketListener):
+            workers.submit_concurrently(job)
+        else:
+            workers.submit_in_order(_sender(arguments, operation), job)
+        return operation
 
+    mark_as_worker(hand_over)
     return hand_over
+
+
+def _sender(arguments: tuple[Any, ...], otherwise: object) -> object:
+    """The object whose handlers are called in order: the first argument, where it can be told from others."""
+    try:
+        weakref.ref(arguments[0])
+        hash(arguments[0])
+    except (IndexError, TypeError):
+        return otherwise
+    sender: object = arguments[0]
+    return sender

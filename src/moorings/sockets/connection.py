@@ -7,12 +7,15 @@ to the public object, which the program may drop: the *lifeline*, shared by the 
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import threading
 import warnings
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from moorings import errors
 from moorings.engine import tcp_info
@@ -26,11 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from moorings.engine.tcp_stream import TcpStream
+    from moorings.foundation.home import Home
     from moorings.names.host_name import HostName
 
 # SO_PRIORITY 6 is the interactive band of the default queueing discipline (tc-prio(8)); IPTOS_LOWDELAY from ip(7).
 _INTERACTIVE_PRIORITY = 6
 _LOW_DELAY = 0x10
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 class State(IntEnum):
@@ -56,15 +62,13 @@ class Settings:
     min_protection_level: SocketProtectionLevel = SocketProtectionLevel.UNSPECIFIED
 
     def apply(self, plain_socket: socket.socket) -> None:
-        """Set the socket options; on a listening socket they are inherited by what it accepts (socket(7), tcp(7))."""
+        """Set the socket options; what a listening socket accepts inherits them (socket(7), tcp(7)), but for one."""
         plain_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, self.no_delay)
         if self.keep_alive:
             plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self.outbound_buffer_size is not None:
             plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.outbound_buffer_size)
         low_latency = self.quality_of_service == SocketQualityOfService.LOW_LATENCY
-        if low_latency:
-            plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _INTERACTIVE_PRIORITY)
         # A socket for both families needs the IPv4 options too, for its mapped peers.
         plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self.outbound_unicast_hop_limit)
         if low_latency:
@@ -73,6 +77,25 @@ class Settings:
             plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, self.outbound_unicast_hop_limit)
             if low_latency:
                 plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _LOW_DELAY)
+        self.apply_to_accepted(plain_socket)
+
+    def apply_to_accepted(self, plain_socket: socket.socket) -> None:
+        """Set what is not inherited: the kernel gives an accepted socket priority 0. (IP_TOS changes it too.)"""
+        if self.quality_of_service == SocketQualityOfService.LOW_LATENCY:
+            plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _INTERACTIVE_PRIORITY)
+
+
+def settings_of(plain_socket: socket.socket) -> Settings:
+    """The settings that somebody else made on a connected socket."""
+    v6 = plain_socket.family == socket.AF_INET6
+    level, hops = (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) if v6 else (socket.IPPROTO_IP, socket.IP_TTL)
+    low_latency = plain_socket.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) >= _INTERACTIVE_PRIORITY
+    return Settings(
+        quality_of_service=SocketQualityOfService.LOW_LATENCY if low_latency else SocketQualityOfService.NORMAL,
+        outbound_unicast_hop_limit=plain_socket.getsockopt(level, hops),
+        no_delay=bool(plain_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)),
+        keep_alive=bool(plain_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)),
+    )
 
 
 def require(
@@ -89,14 +112,58 @@ def require(
     raise errors.illegal_call(f"{what}: {member} while it is {state.name.lower()}", hints.get(state, ""))
 
 
+def require_new(state: State, what: str, hint: str) -> None:
+    """Check that a setting may still be made: RO_E_CLOSED on a closed object, else E_ILLEGAL_METHOD_CALL."""
+    if state == State.CLOSED:
+        raise errors.closed(f"{what} cannot be set: the object")
+    if state != State.NEW:
+        raise errors.illegal_call(f"{what} cannot be set any more", hint)
+
+
+class _Gate:
+    """A lock that a forked child renews: there, nobody may be left to release it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_exception: object) -> None:
+        self._lock.release()
+
+
+#: Two threads may start a connect or bind on one object at the same moment: one of them must lose.
+_start_gate = _Gate()
+#: Two threads may ask for a stream of one object at the same moment: both must get the same.
+first_use = _Gate()
+
+
+class HasState(Protocol):
+    """What has a state that `start` may change."""
+
+    state: State
+
+
+def start(subject: HasState, check: Callable[[], None]) -> None:
+    """Move from NEW to BUSY; `check` raises where that is not allowed."""
+    with _start_gate:
+        check()
+        subject.state = State.BUSY
+
+
 class Connection:
     """State, settings, endpoints and statistics of one TCP connection."""
 
     __slots__ = (
         "__weakref__",
         "accepted",
-        "adapter",
         "final_info",
+        "home",
         "host_name",
         "ignorable_errors",
         "local_sockaddr",
@@ -117,7 +184,7 @@ class Connection:
         self.stream: TcpStream | None = None
         self.host_name: HostName | None = None
         self.service_name = ""
-        self.adapter: Any = None
+        self.home: Home | None = None
         self.remote_sockaddr: Any = None
         self.local_sockaddr: Any = None
         self.final_info: tcp_info.TcpInfo | None = None
@@ -129,6 +196,7 @@ class Connection:
     def opened(self, stream: TcpStream, remote_sockaddr: Any) -> None:
         """The connection stands."""
         self.stream = stream
+        self.home = stream.home
         self.remote_sockaddr = remote_sockaddr
         self.local_sockaddr = None
         self.final_info = None
@@ -187,9 +255,11 @@ def _text(sockaddr: Any) -> str:
     return endpoint_text(host_name_from_sockaddr(sockaddr).display_name, sockaddr[1])
 
 
-def creation_place(depth: int) -> tuple[str, int]:
-    """File and line of a caller of ours, for the warning about an unclosed object."""
-    frame = sys._getframe(depth + 1)  # pyright: ignore[reportPrivateUsage]  # the documented way to a caller's place
+def creation_place() -> tuple[str, int]:
+    """File and line of the program's code that made an object, for the warning that it was not closed."""
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # the documented way to a caller's place
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+        frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 
 
@@ -204,13 +274,23 @@ class Lifeline:
 
     def __del__(self) -> None:
         stream = self.stream
-        if not stream.is_open() or stream.home.dropped:
-            return
-        origin = "" if self.place is None else f", made at {self.place[0]}:{self.place[1]}"
-        message = f"unclosed {stream.label}{origin}; close() it or use 'async with'"
-        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
         home = stream.home
-        if home.loop.is_closed() or home.on_home_thread():
-            stream.tear_down()
-        else:
-            home.loop.call_soon_threadsafe(stream.tear_down)
+        if not stream.is_open() or home.dropped:
+            return
+        made = "accepted by the listener made" if getattr(stream.label, "accepted", False) else "made"
+        origin = "" if self.place is None else f", {made} at {self.place[0]}:{self.place[1]}"
+        message = f"unclosed {stream.label}{origin}; close() it or use 'async with'"
+        try:
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+        finally:
+            if home.on_home_thread() or not post(home, stream.tear_down):
+                stream.tear_down()
+
+
+def post(home: Home, function: Callable[[], object]) -> bool:
+    """Let the home loop call `function`, from any thread; False when that loop is closed, or closes at this moment."""
+    try:
+        home.loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        return False
+    return True

@@ -118,6 +118,13 @@ class SocketProtectionLevel(OpenEnum):
     TLS13 = 10
 
 
+#: The levels of RFCOMM.
+BLUETOOTH_LEVELS = (
+    SocketProtectionLevel.BLUETOOTH_ENCRYPTION_ALLOW_NULL_AUTHENTICATION,
+    SocketProtectionLevel.BLUETOOTH_ENCRYPTION_WITH_AUTHENTICATION,
+)
+
+
 class SocketQualityOfService(OpenEnum):
     """How much a socket's traffic hurries. LOW_LATENCY is for real-time audio and the like."""
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from operator import index
 from typing import TYPE_CHECKING, NamedTuple
+
+from moorings.foundation.projection import check_float
 
 if TYPE_CHECKING:
     from moorings.engine.tcp_stream import TcpStream
@@ -26,7 +31,10 @@ class StreamCounters(NamedTuple):
 
 
 class StreamLimits:
-    """Limits of one connection; each may be changed at any time."""
+    """Limits of one connection; each may be changed at any time.
+
+    Errors of the setters: TypeError and ValueError for what is no number, or out of range.
+    """
 
     __slots__ = ("_stream",)
 
@@ -40,9 +48,10 @@ class StreamLimits:
 
     @write_queue_limit.setter
     def write_queue_limit(self, value: int) -> None:
-        if value < 0:
-            raise ValueError("write_queue_limit must not be negative")
-        self._stream.queue_limit = value
+        number = index(value)
+        if not 0 <= number <= sys.maxsize:
+            raise ValueError("write_queue_limit must be a number of bytes from 0")
+        self._stream.queue_limit = number
 
     @property
     def close_timeout(self) -> float:
@@ -51,9 +60,10 @@ class StreamLimits:
 
     @close_timeout.setter
     def close_timeout(self, value: float) -> None:
-        if not value >= 0:
-            raise ValueError("close_timeout must not be negative")
-        self._stream.close_timeout = value
+        seconds = check_float(value, "close_timeout")
+        if not 0 <= seconds < math.inf:
+            raise ValueError("close_timeout must be a finite number of seconds from 0: every ending is bounded")
+        self._stream.close_timeout = seconds
 
 
 def counters_of(stream: TcpStream | None) -> StreamCounters:

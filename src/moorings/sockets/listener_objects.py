@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.foundation.projection import Object, check_enum, final, not_constructible
-from moorings.sockets.connection import Connection, Settings, State
+from moorings.sockets.connection import Connection, Settings, post, require_new
 from moorings.sockets.enums import SocketQualityOfService
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
 from moorings.sockets.stream_socket_control import check_buffer_size, check_hop_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from moorings.sockets.accepting import Accepting
 
 
 @final
@@ -26,16 +26,12 @@ class StreamSocketListenerControl(Object):
     Source: WinRT StreamSocketListenerControl.
     """
 
-    __slots__ = ("_settings", "_state")
+    __slots__ = ("_accepting", "_settings")
+    _accepting: Accepting
     _settings: Settings
-    _state: Callable[[], State]
 
     def _require_new(self, member: str) -> None:
-        state = self._state()
-        if state == State.CLOSED:
-            raise errors.closed(f"StreamSocketListener: control.{member} is set")
-        if state != State.NEW:
-            raise errors.illegal_call(f"StreamSocketListener: control.{member} is set", "set it before binding")
+        require_new(self._accepting.state, f"{self._accepting}: control.{member}", "set it before binding")
 
     @property
     def quality_of_service(self) -> SocketQualityOfService:
@@ -98,13 +94,13 @@ class StreamSocketListenerControl(Object):
 class StreamSocketListenerInformation(Object):
     """What there is to know about a listener. Source: WinRT StreamSocketListenerInformation."""
 
-    __slots__ = ("_port",)
-    _port: str
+    __slots__ = ("_accepting",)
+    _accepting: Accepting
 
     @property
     def local_port(self) -> str:
         """The bound TCP port as text, "" before the bind; it stays after close."""
-        return self._port
+        return self._accepting.port
 
 
 @final
@@ -131,37 +127,31 @@ class StreamSocketListenerConnectionReceivedEventArgs(Object):
         stream = self._connection.stream
         if self._socket is not None or stream is None or not stream.is_open() or stream.home.dropped:
             return
-        if stream.home.loop.is_closed():
+        if stream.home.on_home_thread() or not post(stream.home, stream.close):
             stream.close()
-        else:
-            stream.home.call(stream.close)
 
 
-def listener_control(settings: Settings, state: Callable[[], State]) -> StreamSocketListenerControl:
+def listener_control(accepting: Accepting) -> StreamSocketListenerControl:
     """The control object of a listener."""
     control = object.__new__(StreamSocketListenerControl)
-    control._settings = settings
-    control._state = state
+    control._accepting = accepting
+    control._settings = accepting.settings
     return control
 
 
-def listener_information(port: str = "") -> StreamSocketListenerInformation:
+def listener_information(accepting: Accepting) -> StreamSocketListenerInformation:
     """The information object of a listener."""
     information = object.__new__(StreamSocketListenerInformation)
-    information._port = port
+    information._accepting = accepting
     return information
 
 
-def remember_port(information: StreamSocketListenerInformation, sockaddr: Any) -> None:
-    """Note the port that the kernel gave."""
-    if sockaddr:
-        information._port = str(sockaddr[1])
-
-
-def event_args(connection: Connection, place: Any) -> StreamSocketListenerConnectionReceivedEventArgs:
-    """The event arguments of a new connection."""
+def event_args(
+    connection: Connection, place: Any, socket: StreamSocket | None = None
+) -> StreamSocketListenerConnectionReceivedEventArgs:
+    """The event arguments of a new connection, with its public object where there is one already."""
     args = object.__new__(StreamSocketListenerConnectionReceivedEventArgs)
     args._connection = connection
     args._place = place
-    args._socket = None
+    args._socket = socket
     return args

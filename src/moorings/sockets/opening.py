@@ -6,59 +6,88 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
-from moorings.foundation.projection import check_enum
+from moorings.foundation.projection import check_enum, check_str
 from moorings.names.connecting import connect_socket
-from moorings.names.endpoints import Candidate, endpoint_candidates, endpoint_text
+from moorings.names.endpoints import Candidate, check_target, endpoint_candidates, endpoint_text
 from moorings.names.enums import HostNameType
+from moorings.names.host_name import HostName
 from moorings.names.racing import ATTEMPT_TIMEOUT, STAGGER, race
 from moorings.names.resolver import default_resolver
 from moorings.names.service_names import parse_service_name
-from moorings.sockets.enums import SocketProtectionLevel
+from moorings.sockets.enums import BLUETOOTH_LEVELS, SocketProtectionLevel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from moorings.names.host_name import HostName
+    from moorings.connectivity.network_adapter import NetworkAdapter
     from moorings.sockets.connection import Settings
 
-_BLUETOOTH_LEVELS = (
-    SocketProtectionLevel.BLUETOOTH_ENCRYPTION_ALLOW_NULL_AUTHENTICATION,
-    SocketProtectionLevel.BLUETOOTH_ENCRYPTION_WITH_AUTHENTICATION,
+# From the oldest to the newest; a floor may not be above what is asked for.
+_TLS_LEVELS = (
+    SocketProtectionLevel.SSL,
+    SocketProtectionLevel.SSL_ALLOW_NULL_ENCRYPTION,
+    SocketProtectionLevel.TLS10,
+    SocketProtectionLevel.TLS11,
+    SocketProtectionLevel.TLS12,
+    SocketProtectionLevel.TLS13,
 )
 
 
 def check_protection_level(value: Any, member: str) -> SocketProtectionLevel:
-    """The level of a TCP connect, or the error that it gets.
-
-    Errors: E_INVALIDARG for UNSPECIFIED, Bluetooth and unknown levels; ERROR_NOT_SUPPORTED for SSL 3; E_NOTIMPL for
-    TLS until it is built.
-    """
+    """The level of a TCP connection. Errors: E_INVALIDARG for UNSPECIFIED, Bluetooth and unknown levels."""
     level = check_enum(value, SocketProtectionLevel, "protection_level")
-    if level == SocketProtectionLevel.PLAIN_SOCKET:
-        return level
-    if level in _BLUETOOTH_LEVELS:
+    if level in BLUETOOTH_LEVELS:
         raise errors.invalid_argument(f"{member}: {level.name} is for Bluetooth, not for TCP")
     if level == SocketProtectionLevel.UNSPECIFIED or level not in tuple(SocketProtectionLevel):
         raise errors.invalid_argument(f"{member}: protection level {int(level)} cannot be asked for")
+    return level
+
+
+def refuse_unbuilt(level: SocketProtectionLevel, settings: Settings, member: str) -> None:
+    """Refuse a checked level other than PLAIN_SOCKET.
+
+    Errors: E_INVALIDARG below the floor of `control.min_protection_level`; ERROR_NOT_SUPPORTED for SSL 3; E_NOTIMPL
+    for TLS until it is built.
+    """
+    if level == SocketProtectionLevel.PLAIN_SOCKET:
+        return
+    floor = settings.min_protection_level
+    if level in _TLS_LEVELS and floor in _TLS_LEVELS and _TLS_LEVELS.index(floor) > _TLS_LEVELS.index(level):
+        raise errors.invalid_argument(f"{member}: min_protection_level {floor.name} is above {level.name}")
     if level == SocketProtectionLevel.SSL3_ALLOW_WEAK_ENCRYPTION:
         raise errors.not_supported(f"{member} with SSL 3", "a TLS library that still has SSL 3; ask for TLS12 or TLS13")
     raise errors.not_implemented(f"{member} with protection level {level.name}", "TLS")
 
 
+def check_remote(host: Any, service: Any, member: str) -> None:
+    """Check the remote end of a connect. A Bluetooth address is RFCOMM's, with its own kind of service names."""
+    if isinstance(host, HostName) and host.type == HostNameType.BLUETOOTH:
+        if not check_str(service, f"{member}: remote service"):
+            raise errors.invalid_argument(f"{member}: a remote service is needed, not an empty text")
+    else:
+        check_target(host, service, member)
+
+
 def refuse_bluetooth(host: HostName | None, member: str) -> None:
-    """A Bluetooth address is RFCOMM's."""
+    """Refuse a Bluetooth address: E_NOTIMPL until RFCOMM is built."""
     if host is not None and host.type == HostNameType.BLUETOOTH:
-        raise errors.not_implemented(f"{member} to a Bluetooth address", "RFCOMM")
+        raise errors.not_implemented(f"{member} with a Bluetooth address", "RFCOMM")
+
+
+async def local_port(service: str) -> int:
+    """The port of a local service: "" and "0" let the system pick. WSATYPE_NOT_FOUND for an unknown name."""
+    name = parse_service_name(service or "0", "local service")
+    if name.port is not None:
+        return name.port
+    port = await default_resolver().service_port(name.text, "tcp")
+    if port is None:
+        raise errors.make(errors.WSATYPE_NOT_FOUND, f"local service {service!r} is not in the services file")
+    return port
 
 
 async def local_sockaddr(host: HostName, service: str, family: int) -> tuple[Any, ...]:
     """The socket address of a local end for `family`; ERROR_NO_DATA where the host has none of it."""
-    name = parse_service_name(service or "0", "local service")
-    port = name.port
-    if port is None:
-        port = await default_resolver().service_port(service, "tcp")
-        if port is None:
-            raise errors.make(errors.WSATYPE_NOT_FOUND, f"local service {service!r} is not in the services file")
+    port = await local_port(service)
     for address in await default_resolver().addresses(host, family):
         if address.family == family:
             return address.sockaddr(port)
@@ -69,7 +98,12 @@ class Opener:
     """One connect: where to, from where, and with which options."""
 
     def __init__(
-        self, settings: Settings, host: HostName, service: str, local: tuple[HostName | None, str], adapter: Any
+        self,
+        settings: Settings,
+        host: HostName,
+        service: str,
+        local: tuple[HostName | None, str],
+        adapter: NetworkAdapter | None,
     ) -> None:
         self._settings = settings
         self._host = host
@@ -111,20 +145,39 @@ class Opener:
         if self._local_host is not None:
             local = await local_sockaddr(self._local_host, self._local_service, candidate.family)
         elif self._local_service not in {"", "0"}:
-            port = parse_service_name(self._local_service, "local service").port or 0
+            port = await local_port(self._local_service)
             local = ("::", port, 0, 0) if candidate.family == socket.AF_INET6 else ("0.0.0.0", port)
-        return await connect_socket(candidate, local=local, prepare=self._prepare)
+        return await connect_socket(
+            candidate, local=local, prepare=lambda plain_socket: self._prepare(plain_socket, candidate)
+        )
 
-    def _prepare(self, plain_socket: socket.socket) -> None:
+    def _prepare(self, plain_socket: socket.socket, candidate: Candidate) -> None:
         self._settings.apply(plain_socket)
-        if self._adapter is not None:
-            bind_to_adapter(plain_socket, self._adapter)
+        if self._adapter is None or bind_to_adapter(plain_socket, self._adapter) or candidate.source is None:
+            return
+        # An address is the next best thing: a weak host may still send through another interface.
+        plain_socket.bind(sockaddr_of(candidate.source, 0, candidate.family))
 
 
-def bind_to_adapter(plain_socket: socket.socket, adapter: Any) -> None:
-    """Send and receive through one interface only (SO_BINDTODEVICE, socket(7))."""
-    name: str = adapter.interface_name
+def bind_to_adapter(plain_socket: socket.socket, adapter: NetworkAdapter) -> bool:
+    """Send and receive through one interface only (SO_BINDTODEVICE, socket(7)); False where that is not permitted.
+
+    Before Linux 5.7 it needs CAP_NET_RAW.
+    """
+    name = adapter.interface_name
     try:
         plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode() + b"\0")
+    except PermissionError:
+        return False
     except OSError as error:
-        raise errors.from_os_error(error, f"binding to adapter {name} failed") from error
+        raise errors.from_os_error(error, f"binding to adapter {name} failed: {error.strerror}") from error
+    return True
+
+
+def sockaddr_of(address: str, port: int, family: int) -> tuple[Any, ...]:
+    """The socket address of a numeric address, with its `%scope` where it has one."""
+    if family != socket.AF_INET6:
+        return (address, port)
+    text, _, scope = address.partition("%")
+    scope_id = int(scope) if scope.isdecimal() else socket.if_nametoindex(scope) if scope else 0
+    return (text, port, 0, scope_id)

@@ -7,15 +7,16 @@ called; awaiting it sends the queue. Mutable data is copied, so it may change at
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import IncompleteReadError, LimitOverrunError, get_running_loop, sleep
 from typing import TYPE_CHECKING, Any, Self
 
 from moorings import errors
+from moorings.foundation.at_home import run_at_home
 from moorings.foundation.operation import OPERATION_WITH_PROGRESS, Operation
-from moorings.sockets.connection import State
+from moorings.sockets.connection import State, post
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
     from moorings.engine.tcp_stream import TcpStream
@@ -30,7 +31,7 @@ _WRITE = 32
 
 
 class StreamFace:
-    """Mixed into the stream sockets. All methods belong to the event loop of the socket."""
+    """Mixed into the stream sockets. Called from another loop or thread the methods work on the socket's own loop."""
 
     __slots__ = ()
 
@@ -38,16 +39,6 @@ class StreamFace:
 
     def _stream(self, member: str) -> TcpStream:
         raise NotImplementedError
-
-    def _reader(self, member: str) -> TcpStream:
-        stream = self._stream(member)
-        if not stream.home.on_home_thread():
-            raise RuntimeError(
-                f"{member}() belongs to the socket's own event loop; from elsewhere use the _async names"
-            )
-        if stream.reading():
-            raise errors.illegal_call(f"{stream.label}: {member}() while another read is pending", "await that first")
-        return stream
 
     async def read(self, n: int = READ_SIZE) -> bytes:
         """Read up to `n` bytes (default 64 KiB), at least one; b"" at the end of the stream.
@@ -57,11 +48,13 @@ class StreamFace:
         """
         if n < 0:
             raise ValueError("n must not be negative")
-        stream = self._reader("read")
-        if n == 0:
-            return b""
-        if stream.stash_size() == 0:
-            await stream.fill()
+        stream = self._stream("read")
+        if get_running_loop() is not stream.home.loop:
+            return await run_at_home(stream.home, lambda: self.read(n), stream.unread)
+        await _take_turn(stream, "read")
+        while n and stream.stash_size() == 0:
+            if await stream.fill() == 0:
+                return b""
         return stream.take_stash(n)
 
     async def read_exactly(self, n: int) -> bytes:
@@ -72,12 +65,13 @@ class StreamFace:
         """
         if n < 0:
             raise ValueError("n must not be negative")
-        stream = self._reader("read_exactly")
+        stream = self._stream("read_exactly")
+        if get_running_loop() is not stream.home.loop:
+            return await run_at_home(stream.home, lambda: self.read_exactly(n), stream.unread)
+        await _take_turn(stream, "read_exactly")
         while stream.stash_size() < n:
-            before = stream.stash_size()
-            await stream.fill()
-            if stream.stash_size() == before:
-                raise asyncio.IncompleteReadError(stream.take_stash(before), n)
+            if await stream.fill() == 0:
+                raise IncompleteReadError(stream.take_stash(n), n)
         return stream.take_stash(n)
 
     async def read_until(self, separator: bytes = b"\n", limit: int = READ_UNTIL_LIMIT) -> bytes:
@@ -89,7 +83,10 @@ class StreamFace:
         """
         if not separator:
             raise ValueError("the separator must not be empty")
-        stream = self._reader("read_until")
+        stream = self._stream("read_until")
+        if get_running_loop() is not stream.home.loop:
+            return await run_at_home(stream.home, lambda: self.read_until(separator, limit), stream.unread)
+        await _take_turn(stream, "read_until")
         start = 0
         while True:
             found = stream.find_in_stash(separator, start)
@@ -98,11 +95,10 @@ class StreamFace:
             if found >= 0 and stop <= limit:
                 return stream.take_stash(stop)
             if found >= 0 or size >= limit:
-                raise asyncio.LimitOverrunError(f"no separator within {limit} bytes; read() them or raise limit", size)
+                raise LimitOverrunError(f"no separator within {limit} bytes; read() them or raise limit", size)
             start = max(0, size - len(separator) + 1)
-            await stream.fill()
-            if stream.stash_size() == size:
-                raise asyncio.IncompleteReadError(stream.take_stash(size), None)
+            if await stream.fill() == 0:
+                raise IncompleteReadError(stream.take_stash(size), None)
 
     async def lines(self, limit: int = READ_UNTIL_LIMIT) -> AsyncIterator[bytes]:
         r"""Iterate over lines, without their end (\n or \r\n); a last line without an end counts too.
@@ -113,7 +109,7 @@ class StreamFace:
         while True:
             try:
                 line = await self.read_until(b"\n", limit)
-            except asyncio.IncompleteReadError as error:
+            except IncompleteReadError as error:
                 if error.partial:
                     yield error.partial
                 return
@@ -131,7 +127,7 @@ class StreamFace:
         stream = self._stream("write")
         if stream.shut_wanted:
             raise stream.closed_error()
-        payload = data if type(data) is bytes else bytes(memoryview(data).cast("B"))
+        payload = data if type(data) is bytes else memoryview(data).tobytes()
         here = stream.home.on_home_thread()
         operation = Operation(stream.home, stream, OPERATION_WITH_PROGRESS)
         operation.face = True
@@ -150,9 +146,11 @@ class StreamFace:
         Errors: the error of the first write that failed. Cancellation: *retry safe*: the writes stay queued.
         """
         stream = self._stream("flush")
-        if stream.shut_wanted:
+        if get_running_loop() is not stream.home.loop:
+            await run_at_home(stream.home, self.flush)
             return
-        if not await stream.flush():
+        sent = await (stream.flush_marker() if stream.shut_wanted else stream.flush())
+        if not sent or stream.write_error is not None:
             raise stream.write_error
 
     def end_writing(self) -> None:
@@ -167,8 +165,12 @@ class StreamFace:
         """
         stream = self._connection.stream
         self.close()
-        if stream is not None and not stream.is_released():
+        if stream is None or stream.is_released() or stream.home.dropped or stream.home.loop.is_closed():
+            return
+        if get_running_loop() is stream.home.loop:
             await stream.wait_closed()
+        else:
+            await run_at_home(stream.home, self.aclose)
 
     def close(self) -> None:
         """End the connection gracefully and return at once."""
@@ -183,7 +185,14 @@ class StreamFace:
         else:
             connection.state = State.CLOSED
             if not stream.home.dropped:
-                stream.home.call(stream.abort)
+                self._at_home(stream.abort)
+
+    def _at_home(self, function: Callable[[], object]) -> None:
+        """Let the home loop call `function`; where that loop is closed, nobody can be in the way."""
+        home = self._connection.home
+        assert home is not None
+        if home.on_home_thread() or not post(home, function):
+            function()
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,3 +201,15 @@ class StreamFace:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+async def _take_turn(stream: TcpStream, member: str) -> None:
+    """Begin a read: refuse a second one at the same time, and let others run where this one would never wait."""
+    if stream.reading():
+        raise errors.illegal_call(f"{stream.label}: {member}() while another read is pending", "await that first")
+    home = stream.home
+    if stream.stash_size():
+        if not home.has_budget():
+            await sleep(0)
+            home.new_turn()
+        home.immediate += 1

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import socket
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from moorings import errors
 from moorings.connectivity.network_adapter import NetworkAdapter
@@ -16,8 +15,8 @@ from moorings.foundation.closable import IClosable
 from moorings.foundation.home import Home, current_home
 from moorings.foundation.projection import (
     arities,
+    check_enum,
     check_object,
-    check_str,
     deprecated_alias,
     final,
     invalid_parameter_count,
@@ -28,10 +27,27 @@ from moorings.names.endpoints import check_target, get_endpoint_pairs
 from moorings.names.enums import HostNameSortOptions
 from moorings.names.host_name import HostName
 from moorings.names.service_names import parse_service_name
-from moorings.sockets.connection import Connection, Lifeline, Settings, State, creation_place, require
+from moorings.sockets.adopting import check_adoptable, take_over
+from moorings.sockets.connection import (
+    Connection,
+    Lifeline,
+    Settings,
+    State,
+    creation_place,
+    first_use,
+    require,
+    settings_of,
+    start,
+)
 from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.limits import StreamCounters, StreamLimits, counters_of
-from moorings.sockets.opening import Opener, check_protection_level, refuse_bluetooth
+from moorings.sockets.opening import (
+    Opener,
+    check_protection_level,
+    check_remote,
+    refuse_bluetooth,
+    refuse_unbuilt,
+)
 from moorings.sockets.ownership import StreamBrokerMembers
 from moorings.sockets.python_face import StreamFace
 from moorings.sockets.socket_streams import SocketInputStream, SocketOutputStream
@@ -39,12 +55,15 @@ from moorings.sockets.stream_socket_control import StreamSocketControl, control_
 from moorings.sockets.stream_socket_information import StreamSocketInformation, information_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from moorings.engine.interface import Detached, EndReason
     from moorings.foundation.async_info import IAsyncAction, IAsyncOperation
     from moorings.foundation.operation import Operation
     from moorings.streams.interfaces import IInputStream, IOutputStream
+
+T = TypeVar("T")
 
 _NEW = frozenset((State.NEW,))
 _OPEN = frozenset((State.OPEN,))
@@ -67,11 +86,16 @@ RULES = {
     "read": _OPEN,
     "read_exactly": _OPEN,
     "read_until": _OPEN,
+    "lines": _OPEN,
     "write": _OPEN,
     "flush": _OPEN,
     "end_writing": _OPEN,
+    "aclose": _ALWAYS,
+    "abort": _ALWAYS,
     "detach": _OPEN,
     "limits": _OPEN,
+    "counters": _ALWAYS,
+    "end_reason": _ALWAYS,
 }
 
 HINTS = {
@@ -106,7 +130,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     _winrt_name_ = "Windows.Networking.Sockets.StreamSocket"
 
     def __init__(self) -> None:
-        self._prepare(Connection(Settings()), creation_place(1))
+        self._prepare(Connection(Settings()), creation_place())
 
     def _prepare(self, connection: Connection, place: tuple[str, int] | None) -> None:
         self._connection: Connection = connection
@@ -120,8 +144,8 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
 
     def _require(self, member: str) -> None:
         connection = self._connection
-        stream = connection.stream
-        if stream is not None and stream.home.dropped:
+        home = connection.home
+        if home is not None and home.dropped:
             raise errors.closed(f"{connection}: belongs to the parent process; make a new one after fork()")
         require(connection.state, RULES, member, str(connection), HINTS)
 
@@ -159,23 +183,23 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         `control.serialize_connection_attempts` one after the other. A failed or cancelled connect leaves the socket
         new: it may be configured and connected again.
 
-        Errors: TypeError for wrong types; E_INVALIDARG for None, "", a port out of range or a level that TCP does not
-        have; E_ILLEGAL_METHOD_CALL unless new; E_NOTIMPL for TLS levels and Bluetooth hosts. Through the action: the
-        errors of name look-up and connecting, with `attempts` for each address. Cancellation: *nothing happened*,
-        *retry safe*. Source: WinRT StreamSocket.ConnectAsync.
+        Errors: TypeError for wrong types; E_INVALIDARG for a None host, a service that is "", out of range or no name,
+        a None adapter, or a level that TCP does not have; RO_E_CLOSED after `close()`, else E_ILLEGAL_METHOD_CALL
+        unless new; E_NOTIMPL for TLS levels and Bluetooth hosts. Through the action: the errors of name look-up and
+        connecting, with `attempts` for each address. Cancellation: *nothing happened*, *retry safe*. Source: WinRT
+        StreamSocket.ConnectAsync.
         """
         count = len(arguments)
+        member = "connect_async"
         if count == 1:
-            return self._connect_pair(arguments[0], "connect_async")
+            return self._connect_pair(arguments[0], SocketProtectionLevel.PLAIN_SOCKET, member)
         if count not in {2, 3, 4}:
             raise invalid_parameter_count()
         host, service = arguments[:2]
-        refuse_bluetooth(check_object(host, HostName, "connect_async: remote host"), "connect_async")
-        check_target(host, service, "connect_async")
-        if count >= 3:
-            check_protection_level(arguments[2], "connect_async")
+        check_remote(host, service, member)
+        level = SocketProtectionLevel.PLAIN_SOCKET if count == 2 else check_protection_level(arguments[2], member)
         adapter = check_object(arguments[3], NetworkAdapter, "adapter") if count == 4 else None
-        return self._connect(host, service, (None, ""), adapter, "connect_async")
+        return self._connect(host, service, (None, ""), adapter, level, member)
 
     def connect_with_endpoint_pair_and_protection_level_async(
         self, endpoint_pair: EndpointPair, protection_level: SocketProtectionLevel, /
@@ -186,71 +210,79 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         """
         member = "connect_with_endpoint_pair_and_protection_level_async"
         check_object(endpoint_pair, EndpointPair, "endpoint_pair")
-        check_protection_level(protection_level, member)
-        return self._connect_pair(endpoint_pair, member)
+        return self._connect_pair(endpoint_pair, check_protection_level(protection_level, member), member)
 
-    def _connect_pair(self, pair: Any, member: str) -> IAsyncAction:
+    def _connect_pair(self, pair: Any, level: SocketProtectionLevel, member: str) -> IAsyncAction:
         pair = check_object(pair, EndpointPair, "endpoint_pair")
-        refuse_bluetooth(pair.remote_host_name, member)
-        check_target(pair.remote_host_name, pair.remote_service_name, member)
+        check_remote(pair.remote_host_name, pair.remote_service_name, member)
         if pair.local_service_name:
             parse_service_name(pair.local_service_name, f"{member}: local service")
         local = (pair.local_host_name, pair.local_service_name)
-        return self._connect(pair.remote_host_name, pair.remote_service_name, local, None, member)
+        return self._connect(pair.remote_host_name, pair.remote_service_name, local, None, level, member)
 
     def _connect(
-        self, host: HostName, service: str, local: tuple[HostName | None, str], adapter: Any, member: str
+        self,
+        host: HostName,
+        service: str,
+        local: tuple[HostName | None, str],
+        adapter: NetworkAdapter | None,
+        level: SocketProtectionLevel,
+        member: str,
     ) -> IAsyncAction:
         self._require(member)
-        home = current_home()
-        home.usable(member)
         connection = self._connection
-        connection.state = State.BUSY
+        refuse_bluetooth(host, member)
+        refuse_bluetooth(local[0], member)
+        refuse_unbuilt(level, connection.settings, member)
+        home = connection.home or current_home()
+        home.usable(member)
+        start(connection, lambda: self._require(member))
+        connection.home = home
         connection.host_name = host
         connection.service_name = service
         opener = Opener(connection.settings, host, service, local, adapter)
         operation = start_operation(home, self._open(home, opener), Kind.ACTION, discard=self._undo_connect)
         self._connect_operation = operation
+        if connection.state != State.BUSY:
+            self._connect_operation = None  # another thread has ended it meanwhile
         return operation
 
     async def _open(self, home: Home, opener: Opener) -> None:
         connection = self._connection
         try:
             plain_socket = await opener.open()
-        except BaseException:
+            if connection.state != State.BUSY:
+                plain_socket.close()
+                raise errors.aborted(f"{connection} was closed while it was connecting")
+            try:
+                self._adopt(home, plain_socket)
+            except BaseException:
+                plain_socket.close()
+                raise
+        finally:
             if connection.state == State.BUSY:
                 connection.state = State.NEW
             self._connect_operation = None
-            raise
-        self._connect_operation = None
-        if connection.state != State.BUSY:
-            plain_socket.close()
-            raise errors.aborted(f"{connection} was closed while it was connecting")
-        try:
-            self._adopt(home, plain_socket)
-        except BaseException:
-            connection.state = State.NEW
-            plain_socket.close()
-            raise
 
     def _undo_connect(self, _nothing: object) -> None:
         """The connect was cancelled in the very turn in which it succeeded."""
         connection = self._connection
-        stream, connection.stream = connection.stream, None
+        stream = connection.stream
+        if stream is None or connection.state != State.OPEN:
+            return
+        connection.stream = None
         self._lifeline = self._input = self._output = None
-        if stream is not None:
-            stream.on_release = None
-            stream.abort()
-        connection.remote_sockaddr = None
+        stream.on_release = None
+        stream.abort()
+        connection.remote_sockaddr = connection.local_sockaddr = None
         connection.state = State.NEW
 
-    def _adopt(self, home: Home, plain_socket: socket.socket, remote: Any = None) -> None:
+    def _adopt(self, home: Home, plain_socket: socket.socket) -> None:
         connection = self._connection
-        if remote is None:
-            try:
-                remote = plain_socket.getpeername()
-            except OSError as error:
-                raise errors.from_os_error(error, f"{connection}: the connection ended at once") from error
+        try:
+            remote = plain_socket.getpeername()
+        except OSError as error:
+            raise errors.from_os_error(error, f"{connection}: the connection ended at once") from error
         stream = TcpStream(hub_of(home), plain_socket, connection)
         connection.opened(stream, remote)
         self._attach(stream)
@@ -267,15 +299,22 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     ) -> IAsyncAction:
         """Start TLS on the open connection (STARTTLS). Fails with E_NOTIMPL 0x80004001 until TLS is built.
 
-        Errors: E_INVALIDARG for a level without TLS or a None host; E_ILLEGAL_METHOD_CALL unless open.
+        Errors: E_INVALIDARG for a level without TLS or a None host; E_ILLEGAL_METHOD_CALL unless open, for an accepted
+        socket, and while a read or write is pending.
         Source: WinRT StreamSocket.UpgradeToSslAsync.
         """
-        check_object(validation_host_name, HostName, "upgrade_to_ssl_async: validation host")
-        if protection_level == SocketProtectionLevel.PLAIN_SOCKET:
-            raise errors.invalid_argument("upgrade_to_ssl_async: PLAIN_SOCKET is no TLS level")
-        self._require("upgrade_to_ssl_async")
-        check_protection_level(protection_level, "upgrade_to_ssl_async")
-        raise errors.not_implemented("upgrade_to_ssl_async", "TLS")
+        member = "upgrade_to_ssl_async"
+        level = check_protection_level(protection_level, member)
+        if level == SocketProtectionLevel.PLAIN_SOCKET:
+            raise errors.invalid_argument(f"{member}: PLAIN_SOCKET is no TLS level")
+        check_object(validation_host_name, HostName, f"{member}: validation host")
+        stream = self._stream(member)
+        if self._connection.accepted:
+            raise errors.illegal_call(f"{self._connection}: {member}", "the accepting side cannot upgrade")
+        if stream.busy():
+            raise errors.illegal_call(f"{self._connection}: {member} while I/O is pending", "await it first")
+        refuse_unbuilt(level, self._connection.settings, member)
+        raise errors.not_implemented(member, "TLS")
 
     # -- streams, control, information -------------------------------------------------------------------------------
 
@@ -286,7 +325,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         if stream is None or self._connection.state != State.OPEN:
             self._require("input_stream")
             assert self._connection.stream is not None
-            stream = self._input = SocketInputStream(self._connection.stream, self._lifeline)
+            stream = self._first("_input", SocketInputStream(self._connection.stream, self._lifeline))
         return stream  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
 
     @property
@@ -296,21 +335,30 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         if stream is None or self._connection.state != State.OPEN:
             self._require("output_stream")
             assert self._connection.stream is not None
-            stream = self._output = SocketOutputStream(self._connection.stream, self._lifeline)
+            stream = self._first("_output", SocketOutputStream(self._connection.stream, self._lifeline))
         return stream  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
+
+    def _first(self, slot: str, made: T) -> T:
+        """Keep what was made on first use, whichever thread was first."""
+        with first_use:
+            kept: T | None = getattr(self, slot)
+            if kept is None:
+                setattr(self, slot, made)
+                kept = made
+        return kept
 
     @property
     def control(self) -> StreamSocketControl:
         """Settings, to be made before connecting; the same object each time, readable after the end."""
         if self._control is None:
-            self._control = control_of(self._connection)
+            return self._first("_control", control_of(self._connection))
         return self._control
 
     @property
     def information(self) -> StreamSocketInformation:
         """Endpoints and statistics; the same object each time, readable after the end."""
         if self._information is None:
-            self._information = information_of(self._connection)
+            return self._first("_information", information_of(self._connection))
         return self._information
 
     @property
@@ -359,10 +407,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
             operation.cancel()
         stream = connection.stream
         if stream is not None and stream.is_open() and not stream.home.dropped:
-            if stream.home.loop.is_closed():
-                stream.close()
-            else:
-                stream.home.call(stream.close)
+            self._at_home(stream.close)
 
     def detach(self) -> Detached:
         """Give the descriptor away, with bytes that were received and not read. The socket is closed for us.
@@ -370,23 +415,36 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         The receiver owns the descriptor, which is non-blocking. Errors: E_ILLEGAL_METHOD_CALL while I/O is pending.
         """
         stream = self._stream("detach")
-        if not stream.home.on_home_thread():
-            raise RuntimeError("detach() belongs to the socket's own event loop")
-        return stream.detach()
+        if stream.home.on_home_thread():
+            return stream.detach()
+
+        async def detach_there() -> Detached:
+            return stream.detach()
+
+        given_away: Detached = start_operation(stream.home, detach_there(), Kind.OPERATION).get()
+        return given_away
 
     @staticmethod
     def from_socket(plain_socket: socket.socket | int, /, *, unread: bytes = b"") -> StreamSocket:
         """Take over a connected TCP socket, or its descriptor; on success it belongs to the new StreamSocket.
 
-        `unread` are bytes that somebody already received; they are read first. Errors: E_INVALIDARG when it is not a
-        connected TCP socket; nothing was taken over then.
+        `unread` are bytes that somebody already received; they are read first. Its options stay as they are, and
+        `control` shows them. Errors: TypeError for anything else; E_INVALIDARG when it is not a connected TCP socket,
+        or a TLS socket; nothing was taken over then.
         """
-        place = creation_place(1)
+        descriptor = check_adoptable(plain_socket, "from_socket")
+        received = memoryview(unread).tobytes()
         home = current_home()
-        result = socket_from_descriptor(plain_socket, place)
+        result = object.__new__(StreamSocket)
+        result._prepare(Connection(Settings()), creation_place())
+
+        def use(taken: socket.socket) -> None:
+            result._connection.settings = settings_of(taken)
+            result._adopt(home, taken)
+            result._stream("from_socket").unread(received)
 
         def adopt() -> None:
-            adopt_descriptor(result, home, plain_socket, unread)
+            take_over(plain_socket, descriptor, use)
 
         if home.on_home_thread():
             adopt()
@@ -415,14 +473,16 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     def get_endpoint_pairs_async(*arguments: Any) -> IAsyncOperation[Sequence[EndpointPair]]:
         """The endpoint pairs of a host and service, best first.
 
-        Errors: as `connect_async` for the arguments; those of name look-up through the operation. Cancellation:
-        *nothing happened*. Source: WinRT StreamSocket.GetEndpointPairsAsync.
+        Errors: as `connect_async` for the arguments, but E_INVALIDARG for a Bluetooth host; those of name look-up
+        through the operation. Cancellation: *nothing happened*. Source: WinRT StreamSocket.GetEndpointPairsAsync.
         """
         if len(arguments) not in {2, 3}:
             raise invalid_parameter_count()
         host, service = arguments[:2]
-        check_target(host, check_str(service, "remote_service_name"), "get_endpoint_pairs_async")
-        options = HostNameSortOptions(arguments[2]) if len(arguments) == 3 else HostNameSortOptions.NONE
+        check_target(host, service, "get_endpoint_pairs_async")
+        options = HostNameSortOptions.NONE
+        if len(arguments) == 3:
+            options = check_enum(arguments[2], HostNameSortOptions, "sort_options")
         return start_operation(current_home(), get_endpoint_pairs(host, service, options), Kind.OPERATION)
 
     get_endpoint_pairs_with_sort_options_async = deprecated_alias("get_endpoint_pairs_async")
@@ -438,43 +498,3 @@ def accepted_socket(connection: Connection, place: tuple[str, int] | None) -> St
     assert connection.stream is not None
     result._attach(connection.stream)
     return result
-
-
-def socket_from_descriptor(plain_socket: socket.socket | int, place: tuple[str, int] | None) -> StreamSocket:
-    """An unconnected StreamSocket for a descriptor that was checked to be a connected TCP socket."""
-    descriptor = plain_socket if isinstance(plain_socket, int) else plain_socket.fileno()
-    try:
-        probe = socket.socket(fileno=descriptor)
-    except OSError as error:
-        raise errors.invalid_argument(
-            f"from_socket: descriptor {descriptor} is no socket ({error.strerror})"
-        ) from error
-    try:
-        if probe.family not in (socket.AF_INET, socket.AF_INET6) or probe.type != socket.SOCK_STREAM:
-            raise errors.invalid_argument(f"from_socket: descriptor {descriptor} is no TCP socket")
-        try:
-            probe.getpeername()
-        except OSError as error:
-            raise errors.invalid_argument(f"from_socket: descriptor {descriptor} is not connected") from error
-    finally:
-        probe.detach()
-    result = object.__new__(StreamSocket)
-    result._prepare(Connection(Settings()), place)
-    return result
-
-
-def adopt_descriptor(result: StreamSocket, home: Home, plain_socket: socket.socket | int, unread: bytes) -> None:
-    """Let `result` own the descriptor; on failure the caller still does."""
-    descriptor = plain_socket if isinstance(plain_socket, int) else plain_socket.fileno()
-    taken = socket.socket(fileno=descriptor)
-    try:
-        taken.setblocking(False)
-        result._adopt(home, taken)
-    except BaseException:
-        taken.detach()
-        raise
-    if isinstance(plain_socket, socket.socket):
-        plain_socket.detach()
-    stream = result._connection.stream
-    assert stream is not None
-    stream.unread(unread)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.certificates.enums import ChainValidationResult
 from moorings.foundation.projection import Object, check_enum, check_uint, final, not_constructible
-from moorings.sockets.connection import Connection, State
-from moorings.sockets.enums import SocketProtectionLevel, SocketQualityOfService
+from moorings.sockets.connection import Connection, State, require_new
+from moorings.sockets.enums import BLUETOOTH_LEVELS, SocketProtectionLevel, SocketQualityOfService
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence
@@ -38,7 +38,8 @@ def check_buffer_size(value: Any) -> int:
 @final
 @not_constructible
 class StreamSocketControl(Object):
-    """Settings of one StreamSocket. Most setters fail with E_ILLEGAL_METHOD_CALL once a connect has started.
+    """Settings of one StreamSocket. Most setters fail with E_ILLEGAL_METHOD_CALL once a connect has started, and with
+    RO_E_CLOSED after `close()`; a failed connect frees them again.
 
     Source: WinRT StreamSocketControl.
     """
@@ -47,9 +48,12 @@ class StreamSocketControl(Object):
     _connection: Connection
 
     def _require_new(self, member: str) -> None:
-        state = self._connection.state
-        if state != State.NEW:
-            raise errors.illegal_call(f"{self._connection}: control.{member} is set", "set it before connect_async")
+        require_new(self._connection.state, f"{self._connection}: control.{member}", "set it before connect_async")
+
+    def _require_no_handshake(self, member: str) -> None:
+        """TLS may be started on an open connection, so its settings may be made until then."""
+        if self._connection.state == State.CLOSED:
+            raise errors.closed(f"{self._connection}: control.{member} cannot be set: the object")
 
     @property
     def quality_of_service(self) -> SocketQualityOfService:
@@ -116,7 +120,9 @@ class StreamSocketControl(Object):
         if connection.ignorable_errors is None:
             from moorings.foundation.vectors import Vector  # noqa: PLC0415 (only those who use TLS pay for it)
 
-            connection.ignorable_errors = Vector[ChainValidationResult]()
+            connection.ignorable_errors = Vector[ChainValidationResult](
+                check=lambda value: check_enum(value, ChainValidationResult, "value")
+            )
         result: MutableSequence[ChainValidationResult] = connection.ignorable_errors
         return result
 
@@ -140,21 +146,25 @@ class StreamSocketControl(Object):
 
     @client_certificate.setter
     def client_certificate(self, value: Any) -> None:
+        self._require_no_handshake("client_certificate")
         if value is not None:
             raise errors.not_implemented("StreamSocketControl.client_certificate", "TLS")
         self._connection.settings.client_certificate = None
 
     @property
     def min_protection_level(self) -> SocketProtectionLevel:
-        """The lowest TLS version to accept; UNSPECIFIED (default) leaves it to the system's policy."""
+        """The lowest TLS version to accept; UNSPECIFIED (default) leaves it to the system's policy.
+
+        It may be set until the TLS handshake. Errors: E_INVALIDARG for a Bluetooth or unknown level.
+        """
         return self._connection.settings.min_protection_level
 
     @min_protection_level.setter
     def min_protection_level(self, value: SocketProtectionLevel) -> None:
         level = check_enum(value, SocketProtectionLevel, "min_protection_level")
-        if level not in tuple(SocketProtectionLevel):
-            raise errors.invalid_argument(f"min_protection_level {int(level)} is not known")
-        self._require_new("min_protection_level")
+        if level not in tuple(SocketProtectionLevel) or level in BLUETOOTH_LEVELS:
+            raise errors.invalid_argument(f"min_protection_level {int(level)} is no TLS level")
+        self._require_no_handshake("min_protection_level")
         self._connection.settings.min_protection_level = level
 
 

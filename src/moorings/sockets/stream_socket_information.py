@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from moorings.certificates.enums import ChainValidationResult
 from moorings.foundation.projection import Object, final, not_constructible
+from moorings.foundation.vectors import VectorView
 from moorings.names.host_name import HostName, host_name_from_sockaddr
 from moorings.sockets.enums import SocketProtectionLevel, SocketSslErrorSeverity
 from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
@@ -16,7 +18,6 @@ from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from moorings.certificates.enums import ChainValidationResult
     from moorings.engine.tcp_info import TcpInfo
     from moorings.sockets.connection import Connection
 
@@ -75,17 +76,19 @@ class StreamSocketInformation(Object):
 
     @property
     def remote_host_name(self) -> HostName | None:
-        """The host given to connect; the peer's address for an accepted socket; None before."""
+        """The host given to connect; the peer's address for an accepted or adopted socket; None before."""
         connection = self._connection
-        if connection.host_name is None and connection.accepted:
+        if connection.host_name is None or connection.stream is None:
             return self.remote_address
         return connection.host_name
 
     @property
     def remote_service_name(self) -> str:
-        """The service given to connect; the peer's port for an accepted socket; "" before."""
+        """The service given to connect; the peer's port for an accepted or adopted socket; "" before."""
         connection = self._connection
-        return self.remote_port if connection.accepted and not connection.service_name else connection.service_name
+        if not connection.service_name or connection.stream is None:
+            return self.remote_port
+        return connection.service_name
 
     @property
     def remote_address(self) -> HostName | None:
@@ -155,12 +158,12 @@ class StreamSocketInformation(Object):
     @property
     def server_certificate_errors(self) -> Sequence[ChainValidationResult]:
         """Certificate errors met in the handshake; empty without TLS."""
-        return ()
+        return VectorView[ChainValidationResult](())
 
     @property
     def server_intermediate_certificates(self) -> Sequence[Any]:
         """Certificates the server sent besides its own; empty without TLS."""
-        return ()
+        return VectorView[Any](())
 
 
 def _peaked(info: TcpInfo) -> bool:

@@ -1,0 +1,383 @@
+"""The part of a listener that the event loop knows.
+
+Theory of operation
+-------------------
+The loop refers to the `Accepting`, through the engine's acceptor; the `Accepting` refers to the public listener only
+weakly. So a listener that the program drops is noticed, warns, and gives its port back. Everything here runs on the
+home thread of the listener.
+
+Accepting goes on while somebody takes the connections (handlers, or one iterator) and no limit is reached; otherwise
+new connections wait in the kernel's backlog. `update` compares the two and is called whenever one of them may have
+changed. Tasks of handlers belong to the listener: `drain` waits for them and cancels what is left.
+"""
+
+# pyright: reportPrivateUsage=false
+# This is the other half of StreamSocketListener, which keeps the handlers.
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import weakref
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from moorings import errors
+from moorings.engine.hub import hub_of
+from moorings.engine.listener import Acceptor
+from moorings.engine.tcp_stream import TcpStream
+from moorings.foundation.background import report_from_worker, workers
+from moorings.sockets.connection import Connection, Settings, State, post
+from moorings.sockets.listener_objects import event_args
+from moorings.sockets.stream_socket import StreamSocket, accepted_socket
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Coroutine, Generator
+
+    from moorings.foundation.home import Home
+    from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs
+    from moorings.sockets.stream_socket_listener import StreamSocketListener
+
+#: Handlers that run on worker threads at the same time; accepting pauses beyond it.
+CONCURRENT_HANDLERS = 64
+#: Accepted connections that wait for `async for` to take them; accepting pauses beyond it.
+ITERATION_QUEUE = 64
+#: Seconds that `drain` gives cancelled handler tasks to clean up.
+CANCEL_TIMEOUT = 5.0
+
+
+class DrainReport(NamedTuple):
+    """How the connections of a listener ended."""
+
+    #: Connections accepted in all.
+    accepted: int
+    #: Connections that ended by themselves while draining.
+    finished: int
+    #: Connections that were aborted: at the deadline, or because nobody had taken them yet.
+    aborted: int
+
+
+class Serving:
+    """What a handler of the Python face returns: an awaitable, and the connection that ends with it."""
+
+    __slots__ = ("awaitable", "connection")
+
+    def __init__(self, awaitable: Awaitable[object], connection: StreamSocket) -> None:
+        self.awaitable = awaitable
+        self.connection = connection
+
+    def __await__(self) -> Generator[Any, None, object]:
+        return self.awaitable.__await__()
+
+
+async def _finish(awaitable: Awaitable[object]) -> None:
+    await awaitable
+
+
+def runs_on_worker(handler: object) -> bool:
+    """Whether `moorings.blocking` made this handler: it then counts as one that runs on a worker thread."""
+    return getattr(handler, "_moorings_runs_on_worker_", False) is True
+
+
+def mark_as_worker(handler: object) -> None:
+    """Let `runs_on_worker` say yes."""
+    handler._moorings_runs_on_worker_ = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Accepting:
+    """Acceptor, connections, tasks, limits and counts of one listener."""
+
+    __slots__ = (
+        "__weakref__",
+        "_finished_callback",
+        "_waiters",
+        "accepted",
+        "acceptor",
+        "home",
+        "iterating",
+        "max_connections",
+        "open",
+        "owner",
+        "place",
+        "port",
+        "running",
+        "settings",
+        "state",
+        "stopped",
+        "taken",
+        "tasks",
+        "untaken",
+    )
+
+    def __init__(self, owner: StreamSocketListener, place: tuple[str, int]) -> None:
+        self.owner = weakref.ref(owner)
+        self.place = place
+        self.settings = Settings()
+        self.state = State.NEW
+        self.home: Home | None = None
+        self.acceptor: Acceptor | None = None
+        self.port = ""
+        self.accepted = 0
+        self.untaken = 0
+        self.open: set[Connection] = set()
+        self.tasks: dict[asyncio.Task[Any], StreamSocket | None] = {}
+        self.running = 0
+        self.taken: deque[StreamSocket] = deque()
+        self.iterating = False
+        self.stopped = False
+        self.max_connections: int | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._finished_callback = self._finished
+
+    def __str__(self) -> str:
+        return f"StreamSocketListener on port {self.port}" if self.port else "StreamSocketListener"
+
+    # -- starting and stopping ---------------------------------------------------------------------------------------
+
+    def start(self, home: Home, listening: socket.socket) -> None:
+        """Take over a listening socket. OSError when the loop cannot watch it; the caller then still owns it."""
+        self.acceptor = Acceptor(hub_of(home), listening, self._accept, self._accept_failed)
+        self.port = str(listening.getsockname()[1])
+        self.state = State.OPEN
+        self.update()
+
+    def update(self) -> None:
+        """Accept or pause, as handlers, limits and queues allow."""
+        acceptor = self.acceptor
+        if acceptor is None:
+            return
+        if self.iterating:
+            wanted = len(self.taken) < ITERATION_QUEUE
+        else:
+            owner = self.owner()
+            handled = owner is not None and bool(owner._event)
+            while handled and self.taken and self.running < CONCURRENT_HANDLERS:
+                left_over = self.taken.popleft()
+                self._deliver(event_args(left_over._connection, self.place, left_over))
+            wanted = handled and self.running < CONCURRENT_HANDLERS
+        full = self.max_connections is not None and len(self.open) >= self.max_connections
+        if wanted and not full and not self.stopped:
+            acceptor.resume()
+        else:
+            acceptor.pause()
+
+    def stop(self) -> None:
+        """Accept no more, but keep the port."""
+        self.stopped = True
+        self.update()
+        self._changed()
+
+    def release_port(self) -> None:
+        """Give the port back. Connections that nobody took are reset."""
+        self.stopped = True
+        acceptor, self.acceptor = self.acceptor, None
+        if acceptor is not None:
+            acceptor.close()
+        self.untaken += len(self.taken)
+        while self.taken:
+            self.taken.popleft().abort()
+        self._changed()
+
+    def undo_start(self) -> None:
+        """Be new again: the bind was cancelled in the very turn in which it succeeded."""
+        if self.state == State.OPEN:
+            self.release_port()
+            self.stopped = False
+            self.port = ""
+            self.state = State.NEW
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def _accept(self, plain_socket: socket.socket, address: Any) -> None:
+        home = self.home
+        assert home is not None
+        connection = Connection(self.settings)
+        connection.accepted = True
+        try:
+            self.settings.apply_to_accepted(plain_socket)
+            stream = TcpStream(hub_of(home), plain_socket, connection)
+        except OSError as error:
+            plain_socket.close()
+            home.report(f"{self}: a connection could not be taken over", error, self.owner())
+            return
+        connection.opened(stream, address)
+        connection.on_finished = self._finished_callback
+        self.open.add(connection)
+        self.accepted += 1
+        if self.iterating:
+            self.taken.append(accepted_socket(connection, self.place))
+            self._changed()
+            self.update()
+        else:
+            if self.max_connections is not None:
+                self.update()
+            self._deliver(event_args(connection, self.place))
+
+    def _finished(self, connection: Connection) -> None:
+        self.open.discard(connection)
+        if self.max_connections is not None:
+            self.update()
+        self._changed()
+
+    def _accept_failed(self, error: OSError) -> None:
+        assert self.home is not None
+        failure = errors.from_os_error(error, f"{self}: accepting failed for good: {error.strerror}")
+        self.home.report(str(failure), failure, self.owner())
+        self.state = State.CLOSED
+        self.release_port()
+
+    def _deliver(self, args: StreamSocketListenerConnectionReceivedEventArgs) -> None:
+        """Call the handlers: inline on an asyncio loop, on a worker thread for a plain script."""
+        home, owner = self.home, self.owner()
+        assert home is not None
+        if owner is None:
+            return  # dropped by the program; the arguments close the connection
+        if not home.background:
+            for handler, awaitable in owner._event.fire(owner, args, self._report):
+                self._own_task(awaitable, on_worker=runs_on_worker(handler))
+            return
+        self.running += 1
+        self.update()
+        try:
+            workers.submit_concurrently(partial(self._run_handlers, owner, args))
+        except RuntimeError as error:  # the system gives no thread
+            self._worker_done()
+            home.report(f"{self}: no thread for the connection_received handlers", error, owner)
+
+    def _run_handlers(self, owner: StreamSocketListener, args: StreamSocketListenerConnectionReceivedEventArgs) -> None:
+        """Call the handlers on a worker thread; what is `async def` goes on on the home loop."""
+        home = self.home
+        assert home is not None
+
+        def report(error: BaseException, handler: object) -> None:
+            report_from_worker(home, self._failure(handler), error)
+
+        try:
+            for _, awaitable in owner._event.fire(owner, args, report):
+                post(home, partial(self._own_task, awaitable))
+        except BaseException as error:  # noqa: BLE001 - SystemExit and its like end neither the thread nor the program
+            report(error, owner._event)
+        finally:
+            post(home, self._worker_done)
+
+    def _worker_done(self) -> None:
+        self.running -= 1
+        self.update()
+        self._changed()
+
+    def _failure(self, handler: object) -> str:
+        return f"{self}: connection_received handler {handler!r} failed"
+
+    def _report(self, error: BaseException, handler: object) -> None:
+        assert self.home is not None
+        self.home.report(self._failure(handler), error, self.owner())
+
+    def _own_task(self, awaitable: Awaitable[Any], *, on_worker: bool = False) -> None:
+        """Run what a handler returned as a task of the listener. (No coroutine of ours around it: it would cost every
+        idle connection memory, and every message time.)
+        """
+        assert self.home is not None
+        connection: StreamSocket | None = None
+        if isinstance(awaitable, Serving):
+            connection = awaitable.connection
+            awaitable = awaitable.awaitable
+        coroutine: Coroutine[Any, Any, Any] = awaitable if inspect.iscoroutine(awaitable) else _finish(awaitable)
+        task: asyncio.Task[Any] = self.home.loop.create_task(coroutine)
+        self.tasks[task] = connection
+        task.add_done_callback(self._task_ended)
+        if on_worker:
+            self.running += 1
+            task.add_done_callback(lambda _task: self._worker_done())
+            self.update()
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        connection = self.tasks.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if connection is not None:
+            if error is None and not task.cancelled():
+                connection.close()
+            else:
+                connection.abort()
+        if error is not None:
+            self._report(error, task.get_coro())
+        self._changed()
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(None)
+
+    async def _change(self) -> None:
+        assert self.home is not None
+        waiter = self.home.loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def until_stopped(self) -> None:
+        """Wait until the listener accepts no more."""
+        while not self.stopped:
+            await self._change()
+
+    async def next_connection(self) -> StreamSocket | None:
+        """Take the oldest connection that waits; None when the listener has stopped."""
+        while not self.taken:
+            if self.stopped or self.state != State.OPEN:
+                return None
+            await self._change()
+        connection = self.taken.popleft()
+        self.update()
+        return connection
+
+    def put_back(self, connection: StreamSocket | None) -> None:
+        """Undo `next_connection`."""
+        if connection is None:
+            return
+        if self.acceptor is None:
+            self.untaken += 1
+            connection.abort()
+        else:
+            self.taken.appendleft(connection)
+            self.update()
+            self._changed()
+
+    def end_iteration(self) -> None:
+        """The iterator is gone."""
+        self.iterating = False
+        self.update()
+
+    # -- draining ----------------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout: float | None) -> DrainReport:
+        """Stop accepting, wait for connections and handlers to end, abort the rest."""
+        self.release_port()
+        waiting = len(self.open)
+        current = asyncio.current_task()
+        left: list[Connection] = []
+        try:
+            async with asyncio.timeout(timeout):
+                await self._until_idle(current)
+        except TimeoutError:
+            pass
+        finally:
+            # Tasks first: a cancelled handler ends quietly, one whose connection breaks would be reported.
+            tasks = [task for task in self.tasks if task is not current]
+            for task in tasks:
+                task.cancel()
+            left.extend(self.open)
+            for connection in left:
+                if connection.stream is not None:
+                    connection.stream.abort()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
+        return DrainReport(self.accepted, waiting - len(left), len(left) + self.untaken)
+
+    async def _until_idle(self, current: asyncio.Task[Any] | None) -> None:
+        while self.open or self.running or any(task is not current for task in self.tasks):
+            await self._change()
