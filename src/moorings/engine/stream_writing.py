@@ -125,7 +125,11 @@ class WritingStream(ReadingStream):
         if self.write_blocked:
             return
         if self.queued_bytes >= _FLUSH_MARK:
-            self._send_queue()
+            # Beyond the budget it waits for the next turn, so that a loop of big writes lets others run.
+            if self.home.turn_bytes < _TURN_BYTES_LIMIT:
+                self._send_queue()
+            elif self.hub is not None:
+                self.hub.defer(self)
         elif not self.dirty and self.hub is not None:
             self.hub.mark_dirty(self)
 
@@ -171,7 +175,7 @@ class WritingStream(ReadingStream):
                     self._fail_writes()
                 return
             self._account(count)
-            if self.write_head is not None and self.home.turn_bytes >= _TURN_BYTES_LIMIT and self.phase == _OPEN:
+            if self.write_head is not None and self.phase == _OPEN and not self.home.has_budget():
                 assert self.hub is not None
                 self.hub.defer(self)  # the peer takes it as fast as it comes: let others run
                 return
