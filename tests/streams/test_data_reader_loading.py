@@ -174,6 +174,27 @@ async def test_reading_all_of_a_load_as_a_buffer_copies_nothing(make: Callable[.
         assert (bytes(first), bytes(reader.read_buffer(1)), reader.read_byte()) == (b"ab", b"e", ord("f"))
 
 
+@both_ways
+async def test_reading_several_loads_as_one_buffer(make: Callable[..., Any]) -> None:
+    with DataReader(make(b"abcd", b"ef", b"gh\n", b"")) as reader:
+        await reader.load_async(4)
+        await reader.load_async(2)
+        assert bytes(reader.read_buffer(6)) == b"abcdef"
+        await reader.load_async(3)
+        reader.read_byte()
+        assert bytes(reader.read_buffer(2)) == b"h\n"
+    with DataReader(make(b"gh\n", b"")) as reader:
+        await reader.load_async(3)
+        with pytest.raises(asyncio.IncompleteReadError) as caught:
+            await reader.read_until(b"x")
+        assert caught.value.partial == b"gh\n"
+    with DataReader(make(b"gh", b"")) as reader:
+        await reader.load_async(2)
+        with pytest.raises(asyncio.LimitOverrunError):
+            await reader.read_until(b"x", limit=2)
+        assert bytes(reader.read_buffer(2)) == b"gh"
+
+
 async def test_detach_buffer_gives_what_was_not_read() -> None:
     with DataReader(ScriptedInput(b"abcd", b"ef")) as reader:
         await reader.load_async(4)
@@ -265,6 +286,15 @@ async def test_closing_during_a_load_ends_it() -> None:
     assert repr(reader) == "<DataReader closed>"
     with fails(errors.RO_E_CLOSED):
         reader.read_byte()
+
+
+async def test_what_comes_after_close_is_not_kept() -> None:
+    stream = ScriptedInput(b"ab")
+    reader = DataReader(stream)
+    load = reader.load_async(2)
+    reader.close()
+    assert await load == 2
+    assert reader._arrived is None
 
 
 async def test_no_load_goes_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,7 +308,7 @@ class DataReader(StreamOwner):
         count = check_uint(length, 32, "length")
         position = self._take(count)
         chunk = self._chunk
-        if chunk is not None and position == 0 and count == self._end:
+        if chunk is not None and count == self._end:
             self._memory.release()
             self._memory = _NOTHING
             self._chunk = None
