@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +36,7 @@ async def sent_between_turns(stream: TcpStream, size: int, total: int) -> int:
     async with asyncio.TaskGroup() as group:
         group.create_task(look())
         group.create_task(write())
-    return max(after - before for before, after in zip(seen, seen[1:], strict=False))
+    return max(after - before for before, after in itertools.pairwise(seen))
 
 
 async def test_big_write_beyond_the_budget_waits_for_the_next_turn() -> None:
