@@ -70,6 +70,18 @@ async def test_the_end_is_read_as_often_as_asked() -> None:
         assert await stream.fill() == 0
 
 
+async def test_a_fill_behind_unread_bytes_leaves_the_loop_alone() -> None:
+    with stream_and_peer() as (stream, peer):
+        peer.send(b"abc")
+        assert await stream.fill() == 3
+        operation = stream.fill()
+        await turns(3)
+        assert not stream.deferred
+        peer.send(b"d")
+        assert await operation == 1
+        assert stream.take_stash(9) == b"abcd"
+
+
 async def test_read_ahead_keeps_the_rest_for_the_next_read() -> None:
     with stream_and_peer() as (stream, peer):
         peer.send(b"abcdef")

@@ -327,7 +327,8 @@ class ReadingStream(Source):
             operation = self.read_head
             outcome = self._serve(operation)
             if outcome == 0:
-                if (self.readable or self.stash is not None) and self.hub is not None:
+                # Unread bytes are no reason: a read would have taken them, and a fill waits for more.
+                if self.readable and self.hub is not None:
                     self.hub.defer(self)
                 return
             self.read_head = operation.next_operation
