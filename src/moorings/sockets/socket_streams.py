@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.foundation.operation import OPERATION, OPERATION_WITH_PROGRESS, Operation
 from moorings.streams.buffer import Buffer, wrap
+from moorings.streams.interfaces import IInputStream, IOutputStream
 
 if TYPE_CHECKING:
     import cython
@@ -209,3 +210,8 @@ class SocketOutputStream:
 
     def __repr__(self) -> str:
         return f"<IOutputStream of {self.stream.label}>"
+
+
+# A compiled class cannot inherit from the interfaces, which are ordinary ones.
+IInputStream.register(SocketInputStream)
+IOutputStream.register(SocketOutputStream)
