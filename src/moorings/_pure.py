@@ -8,7 +8,9 @@ from __future__ import annotations
 import select
 import sys
 from asyncio import Task
+from contextlib import suppress
 from socket import MSG_NOSIGNAL, SHUT_WR
+from sys import getrefcount
 from threading import get_ident as thread_ident
 from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from socket import socket
 
 __all__ = [
+    "REFERENCES_IN_AWAIT",
     "Block",
     "BufferBase",
     "Epoll",
@@ -26,6 +29,7 @@ __all__ = [
     "block_to_buffer",
     "block_to_stash",
     "buffer_set_used",
+    "getrefcount",
     "is_task_callback",
     "receive_block",
     "receive_buffer",
@@ -56,6 +60,32 @@ def run_task_callback(context: Context, callback: Callable[[Any], object], argum
             raise
         return False
     return True
+
+
+def _references_in_await() -> int:
+    """What `getrefcount(self)` says in the `__next__` of an awaited object that only the awaiting frame holds."""
+    seen: list[int] = []
+
+    class Probe:
+        def __await__(self) -> Probe:
+            return self
+
+        def __iter__(self) -> Probe:
+            return self
+
+        def __next__(self) -> None:
+            seen.append(getrefcount(self))
+            raise StopIteration
+
+    async def wait() -> None:
+        await Probe()
+
+    with suppress(StopIteration):
+        wait().send(None)
+    return seen[0]
+
+
+REFERENCES_IN_AWAIT = _references_in_await()
 
 
 class Block:
@@ -162,6 +192,9 @@ class _ByteArrayMemory(bytearray):
         self.source = view
 
     def _put(self, offset: int, source: Any) -> None:
+        if offset == 0 and len(source) == len(self) and self.source is None:
+            self[:] = source
+            return
         data = bytes(source)
         end = offset + len(data)
         if offset < 0 or end > self.limit:
@@ -326,6 +359,11 @@ class Epoll:
         except OSError as error:
             return -(error.errno or 5)
         return len(self._events)
+
+    def ready(self) -> list[tuple[int, int, int]]:
+        """The events that `poll` fetched, as slot, serial number and mask."""
+        tokens = self._tokens
+        return [(*tokens[fd], mask) for fd, mask in self._events if fd in tokens]
 
     def slot(self, index: int) -> int:
         return self._tokens.get(self._events[index][0], (0, 0))[0]

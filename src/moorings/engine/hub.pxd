@@ -34,8 +34,10 @@ cdef class Hub:
     cdef public bint flush_scheduled
     cdef public bint turn_scheduled
 
-    @cython.locals(count=int, index=int, slot=Py_ssize_t, source=Source)
+    @cython.locals(count=int)
     cpdef on_ready(self)
+    @cython.locals(index=int, slot=Py_ssize_t, source=Source)
+    cdef _serve_ready(self, Epoll epoll, int count)
     @cython.locals(slot=Py_ssize_t, serial=cython.uint, result=int)
     cpdef register(self, Source source, int fd, unsigned int events)
     cpdef unregister(self, Source source)

@@ -217,13 +217,7 @@ class Hub:
         home.in_callback = True
         home.eager = True
         try:
-            for index in range(count):
-                slot = epoll.slot(index)
-                if self.epoll is not epoll or slot >= len(self.slots):
-                    break
-                source = self.slots[slot]
-                if source is not None and source.serial == epoll.serial(index):
-                    source.on_events(epoll.mask(index))
+            self._serve_ready(epoll, count)
             if self.dirty_head is not None:
                 self.flush_dirty()
         finally:
@@ -231,6 +225,24 @@ class Hub:
             home.in_callback = False
             if self.dirty_head is not None:
                 self._schedule_flush()
+
+    def _serve_ready(self, epoll: Epoll, count: int) -> None:
+        """Tell each source what happened to it; serving one may end others, or the whole set."""
+        if cython.compiled:
+            for index in range(count):
+                slot = epoll.slot(index)
+                if self.epoll is not epoll or slot >= len(self.slots):
+                    break
+                source = self.slots[slot]
+                if source is not None and source.serial == epoll.serial(index):
+                    source.on_events(epoll.mask(index))
+        else:
+            for slot, serial, mask in epoll.ready():
+                if self.epoll is not epoll or slot >= len(self.slots):
+                    break
+                source = self.slots[slot]
+                if source is not None and source.serial == serial:
+                    source.on_events(mask)
 
     def mark_dirty(self, source: Source) -> None:
         """`source` has something queued: flush it when the callback, or the loop turn, ends."""

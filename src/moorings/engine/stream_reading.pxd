@@ -8,7 +8,8 @@ from moorings.foundation.operation cimport Operation
 cdef Py_ssize_t _FILL_SIZE, _BULK_SIZE
 cdef int _COMPLETED, _ERROR, _OPEN
 cdef int _PARTIAL, _READ_AHEAD, _FILL
-cdef int _EAGAIN
+cdef int _EAGAIN, _IMMEDIATE_LIMIT
+cdef Py_ssize_t _TURN_BYTES_LIMIT
 cdef int _OPERATION, _OPERATION_WITH_PROGRESS
 
 cdef class ReadingStream(Source):
@@ -37,8 +38,8 @@ cdef class ReadingStream(Source):
     cpdef Operation fill(self)
     @cython.locals(outcome=int)
     cpdef submit_read(self, Operation operation)
+    @cython.locals(home=Home)
     cdef int _serve(self, Operation operation) except -1
-    cdef bint _satisfied(self, Operation operation) except -1
     @cython.locals(count=Py_ssize_t, wanted=Py_ssize_t)
     cdef _serve_from_stash(self, Operation operation)
     cpdef skip_stash(self, Py_ssize_t count)

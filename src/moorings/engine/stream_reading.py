@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.engine.hub import EDGE_BOTH, Hub, Source
 from moorings.engine.interface import EndReason
+from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
 from moorings.foundation.operation import Operation
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ _READ_AHEAD = 2
 _FILL = 16
 
 _EAGAIN = -errno.EAGAIN
+_IMMEDIATE_LIMIT = IMMEDIATE_LIMIT
+_TURN_BYTES_LIMIT = TURN_BYTES_LIMIT
 
 _OPERATION = 1
 _OPERATION_WITH_PROGRESS = 3
@@ -159,13 +162,16 @@ class ReadingStream(Source):
         if self.phase != _OPEN:
             operation.finish(_ERROR, None, self.closed_error())
             return
-        home = self.home
-        if self.read_head is None and home.has_budget():
-            outcome = self._serve(operation)
-            if outcome != 0:
-                home.immediate += 1
-                self._end_read(operation, outcome)
-                return
+        can_go_on = self.readable or self.stash is not None or operation.count == 0
+        if can_go_on and self.read_head is None:
+            home = self.home
+            if home.immediate < _IMMEDIATE_LIMIT and home.turn_bytes < _TURN_BYTES_LIMIT:
+                outcome = self._serve(operation)
+                if outcome != 0:
+                    home.immediate += 1
+                    self._end_read(operation, outcome)
+                    return
+                can_go_on = self.readable or self.stash is not None
         if self.read_head is None:
             self.read_head = operation
         else:
@@ -176,8 +182,7 @@ class ReadingStream(Source):
             self.armed = True
             if self.hub is not None:
                 self.hub.change(self, EDGE_BOTH)
-        can_go_on = self.readable or self.stash is not None or self.eof or self.read_error is not None
-        if (can_go_on or operation.count == 0) and self.hub is not None:
+        if can_go_on and self.hub is not None:
             self.hub.defer(self)
 
     def enter_read(self, operation: Operation) -> None:
@@ -188,26 +193,24 @@ class ReadingStream(Source):
         """Move bytes to a read operation: 0 = it has to wait, 1 = it has what it wants, 2 = it failed."""
         if self.stash is not None and operation.options != _FILL:
             self._serve_from_stash(operation)
-            if self._satisfied(operation):
+            if operation.done_bytes >= operation.count or operation.options & _PARTIAL:
                 return 1
-        while self.readable and not self.eof and self.read_error is None:
-            if operation.count == 0:
-                return 1  # asking the kernel for nothing would look like the end of the stream
-            if not self.home.has_budget():
+        if operation.count == 0:
+            return 1  # asking the kernel for nothing would look like the end of the stream
+        home = self.home
+        while self.readable:
+            if self.eof:
+                return 1
+            if self.read_error is not None:
+                # What arrived before the error is delivered first; the next read raises.
+                return 1 if operation.done_bytes > 0 else 2
+            if home.immediate >= _IMMEDIATE_LIMIT or home.turn_bytes >= _TURN_BYTES_LIMIT:
                 return 0
-            if self._receive(operation) > 0 and self._satisfied(operation):
+            if self._receive(operation) > 0 and (
+                operation.done_bytes >= operation.count or operation.options & (_PARTIAL | _FILL)
+            ):
                 return 1
-        if self.eof:
-            return 1
-        if self.read_error is not None:
-            # What arrived before the error is delivered first; the next read raises.
-            return 1 if operation.done_bytes > 0 else 2
-        return 1 if operation.count == 0 else 0
-
-    def _satisfied(self, operation: Operation) -> bool:
-        if operation.done_bytes >= operation.count:
-            return True
-        return operation.done_bytes > 0 and (operation.options & (_PARTIAL | _FILL)) != 0
+        return 0
 
     def _serve_from_stash(self, operation: Operation) -> None:
         stash = self.stash
@@ -295,12 +298,15 @@ class ReadingStream(Source):
             if self.write_error is not None and self.write_error.errno not in _STILL_RECEIVING:
                 # The kernel told a send why the connection broke, and tells a cause only once.
                 self.read_error = self.write_error
+                self.readable = True
                 return
             self.eof = True
+            self.readable = True  # reads are served with the end from now on
             if self.end_reason == EndReason.OPEN:
                 self.end_reason = EndReason.CLOSED_BY_PEER
         else:
             self.read_error = self._broken(-count, "receiving")
+            self.readable = True
 
     def _broken(self, code: int, verb: str) -> OSError:
         """The connection is gone; remember why for every later write. What had arrived can still be read."""
@@ -325,6 +331,8 @@ class ReadingStream(Source):
         """Serve queued reads as far as the bytes and the budget go."""
         while self.read_head is not None:
             operation = self.read_head
+            if not self.readable and self.stash is None and operation.count != 0:
+                return
             outcome = self._serve(operation)
             if outcome == 0:
                 # Unread bytes are no reason: a read would have taken them, and a fill waits for more.

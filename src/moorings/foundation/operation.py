@@ -41,7 +41,7 @@ else:
 if cython.compiled:
     pass
 else:
-    from moorings._pure import is_task_callback, thread_ident
+    from moorings._pure import REFERENCES_IN_AWAIT, getrefcount, is_task_callback, thread_ident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -223,7 +223,26 @@ class Operation:
                 if not cython.compiled:
                     self._asyncio_future_blocking = True
                 return self
+        if self.state == _COMPLETED and not self.closed:
+            result = self.result_value
+            if not cython.compiled and getrefcount(self) == REFERENCES_IN_AWAIT:
+                self._give_back()
+            raise StopIteration(result)
         raise StopIteration(self.outcome())
+
+    def _give_back(self) -> None:
+        """Nobody else holds this operation: make it as new and leave it with its owner, for the next call."""
+        owner = self.owner
+        if owner is None or owner.spare is not None or self.identity != 0 or self.kind == ACTION:
+            return
+        if self.event is not None or self.completed_handler is not None or self.progress_handler is not None:
+            return
+        self.owner = None
+        self.result_value = None
+        self.state = _STARTED
+        self.blocking = self.face = self.task_waits = False
+        self.count = self.done_bytes = 0
+        owner.spare = self
 
     def outcome(self) -> Any:
         """The result, or the failure raised; what `await` gives."""
