@@ -300,6 +300,7 @@ async def test_reset_fails_the_pending_read_and_all_later_ones() -> None:
                 await attempt
             assert caught.value.winerror == errors.WSAECONNRESET
             assert caught.value.errno == errno.ECONNRESET
+            assert "receiving failed: the peer reset the connection" in str(caught.value)
         assert stream.end_reason == EndReason.RESET
 
 

@@ -215,6 +215,14 @@ def test_one_failure_tells_about_all() -> None:
 def test_an_address_is_named_once() -> None:
     reason = str(Attempt("192.0.2.1:80", 0.5, errors.from_errno(errno.EIO, "connecting to 192.0.2.1:80: odd")))
     assert reason == "connecting to 192.0.2.1:80: odd (after 0.500 s)"
+    attempt = Attempt("192.0.2.1:80", 0.5, errors.from_errno(errno.EIO, "connecting to 192.0.2.1:80: odd"))
+    assert reason_of_one(attempt, "connecting to 192.0.2.1:80") == reason
+    assert reason_of_one(attempt, "connecting to example.com:80") == f"connecting to example.com:80: {reason}"
+
+
+def reason_of_one(attempt: Attempt, what: str) -> str:
+    reason: str = total_failure([attempt], what).reason  # type: ignore[attr-defined]
+    return reason
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import socket
 import struct
 import termios
@@ -15,6 +17,20 @@ if TYPE_CHECKING:
 # Linux asm-generic/sockios.h: SIOCOUTQ is TIOCOUTQ, SIOCINQ is FIONREAD.
 _SIOCOUTQ = termios.TIOCOUTQ
 _SIOCINQ = termios.FIONREAD
+
+_EXPLANATIONS = {
+    errno.ECONNRESET: "the peer reset the connection; it crashed, or ended without reading everything",
+    errno.EPIPE: "the connection is gone, nothing more can be sent",
+    errno.ETIMEDOUT: "the peer no longer answers; is its host still up and reachable?",
+    errno.ENETDOWN: "the network interface went down",
+    errno.ENETUNREACH: "there is no route to the peer any more; did the network change?",
+    errno.EHOSTUNREACH: "the peer's host cannot be reached any more; did the network change?",
+}
+
+
+def explain(code: int) -> str:
+    """Why a connection that stood is broken, for people."""
+    return _EXPLANATIONS.get(code, os.strerror(code))
 
 
 def _count(fd: int, request: int) -> int:

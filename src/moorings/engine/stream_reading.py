@@ -18,6 +18,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
+from moorings.engine import descriptor
 from moorings.engine.hub import EDGE_BOTH, Hub, Source
 from moorings.engine.interface import EndReason
 from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
@@ -310,7 +311,7 @@ class ReadingStream(Source):
 
     def _broken(self, code: int, verb: str) -> OSError:
         """The connection is gone; remember why for every later write. What had arrived can still be read."""
-        error = errors.from_errno(code, f"{self.label}: {verb} failed")
+        error = errors.from_errno(code, f"{self.label}: {verb} failed: {descriptor.explain(code)}")
         if self.write_error is None:
             self.write_error = error
         if self.end_reason in (EndReason.OPEN, EndReason.CLOSED_BY_PEER):

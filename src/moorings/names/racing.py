@@ -95,7 +95,8 @@ def total_failure(attempts: Sequence[Attempt], what: str) -> OSError:
 
 def _failure_reason(attempts: Sequence[Attempt], what: str) -> str:
     if len(attempts) == 1:
-        return f"{what}: {attempts[0]}"
+        only = str(attempts[0])
+        return only if only.startswith(f"{what}: ") else f"{what}: {only}"
     return f"{what}: all {len(attempts)} addresses failed: {'; '.join(map(str, attempts))}"
 
 
