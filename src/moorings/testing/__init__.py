@@ -1,0 +1,25 @@
+"""The public test kit: checks that every stream passes, scripted streams, system calls that fail on demand."""
+
+from moorings.testing.stream_checks import (
+    HALF_CLOSE_CHECKS,
+    ONE_WAY_CHECKS,
+    STREAM_CHECKS,
+    TWO_WAY_CHECKS,
+    check_half_closeable_stream,
+    check_one_way_stream,
+    check_stream,
+    check_two_way_stream,
+    run_check,
+)
+
+__all__ = [
+    "HALF_CLOSE_CHECKS",
+    "ONE_WAY_CHECKS",
+    "STREAM_CHECKS",
+    "TWO_WAY_CHECKS",
+    "check_half_closeable_stream",
+    "check_one_way_stream",
+    "check_stream",
+    "check_two_way_stream",
+    "run_check",
+]
