@@ -35,13 +35,13 @@ class _TaskOwner(OperationOwner):
     """Drives one coroutine for one operation.
 
     The operation ends when the task has, so that whoever awaits it finds everything released. A cancelled task that
-    finishes all the same has its result thrown away through `discard`.
+    finishes all the same is undone, like one that failed, or that never ran because it was cancelled before its start.
     """
 
-    def __init__(self, home: Home, discard: Callable[[Any], object] | None) -> None:
+    def __init__(self, home: Home, undo: Callable[[], object] | None) -> None:
         OperationOwner.__init__(self)
         self._home = home
-        self._discard = discard
+        self._undo = undo
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
         self._message: object = None
@@ -67,18 +67,23 @@ class _TaskOwner(OperationOwner):
             return
         error = task.exception()
         if self._cancelled:
-            if error is None and self._discard is not None:
-                self._discard(task.result())
             self._end_cancelled(operation)
         elif error is None:
+            self._undo = None
             operation.finish(_COMPLETED, task.result(), None)
-        elif isinstance(error, OSError):
-            operation.finish(_ERROR, None, error)
         else:
-            failure = errors.make(errors.E_FAIL, f"unexpected {type(error).__name__}: {error}", cause=error)
-            operation.finish(_ERROR, None, failure)
+            if not isinstance(error, OSError):
+                error = errors.make(errors.E_FAIL, f"unexpected {type(error).__name__}: {error}", cause=error)
+            self._call_undo()
+            operation.finish(_ERROR, None, error)
+
+    def _call_undo(self) -> None:
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
 
     def _end_cancelled(self, operation: Operation) -> None:
+        self._call_undo()
         operation.finish(_CANCELED, None, operations.cancelled_error(self._message))
 
     def cancel_operation(self, operation: Operation, by_task: bool, message: object) -> None:  # noqa: ARG002
@@ -93,15 +98,16 @@ def start_operation(
     coroutine: Coroutine[Any, Any, Any],
     kind: int,
     *,
-    discard: Callable[[Any], object] | None = None,
+    undo: Callable[[], object] | None = None,
 ) -> Operation:
     """Start `coroutine` on the home loop now and return the operation that stands for it.
 
     An OSError of the coroutine ends the operation in ERROR. `op.cancel()`, and cancelling a task that awaits it, cancel
     the coroutine; the operation then ends in CANCELED once the coroutine has cleaned up, and awaiting it raises
-    CancelledError. `discard` gets a result that came too late.
+    CancelledError. `undo` is called before an operation ends in ERROR or CANCELED, whether the coroutine has failed, has
+    not run at all, was interrupted, or had succeeded in that very moment.
     """
-    owner = _TaskOwner(home, discard)
+    owner = _TaskOwner(home, undo)
     operation = Operation(home, owner, int(kind))
     try:
         home.call(owner.start, operation, coroutine)

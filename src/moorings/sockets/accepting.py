@@ -181,11 +181,12 @@ class Accepting:
         self._changed()
 
     def undo_start(self) -> None:
-        """Be new again: the bind was cancelled in the very turn in which it succeeded."""
+        """Be new again: the bind failed or was cancelled, perhaps in the very turn in which it succeeded."""
         if self.state == State.OPEN:
             self.release_port()
             self.stopped = False
             self.port = ""
+        if self.state != State.CLOSED:
             self.state = State.NEW
 
     # -- connections -------------------------------------------------------------------------------------------------

@@ -241,7 +241,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         connection.host_name = host
         connection.service_name = service
         opener = Opener(connection.settings, host, service, local, adapter)
-        operation = start_operation(home, self._open(home, opener), Kind.ACTION, discard=self._undo_connect)
+        operation = start_operation(home, self._open(home, opener), Kind.ACTION, undo=self._undo_connect)
         self._connect_operation = operation
         if connection.state != State.BUSY:
             self._connect_operation = None  # another thread has ended it meanwhile
@@ -249,33 +249,29 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
 
     async def _open(self, home: Home, opener: Opener) -> None:
         connection = self._connection
+        plain_socket = await opener.open()
         try:
-            plain_socket = await opener.open()
             if connection.state != State.BUSY:
-                plain_socket.close()
                 raise errors.aborted(f"{connection} was closed while it was connecting")
-            try:
-                self._adopt(home, plain_socket)
-            except BaseException:
-                plain_socket.close()
-                raise
-        finally:
-            if connection.state == State.BUSY:
-                connection.state = State.NEW
-            self._connect_operation = None
+            self._adopt(home, plain_socket)
+        except BaseException:
+            plain_socket.close()
+            raise
+        self._connect_operation = None
 
-    def _undo_connect(self, _nothing: object) -> None:
-        """The connect was cancelled in the very turn in which it succeeded."""
+    def _undo_connect(self) -> None:
+        """Be new again: the connect failed or was cancelled, perhaps in the very turn in which it succeeded."""
         connection = self._connection
-        stream = connection.stream
-        if stream is None or connection.state != State.OPEN:
-            return
-        connection.stream = None
-        self._lifeline = self._input = self._output = None
-        stream.on_release = None
-        stream.abort()
-        connection.remote_sockaddr = connection.local_sockaddr = None
-        connection.state = State.NEW
+        self._connect_operation = None
+        if connection.state == State.OPEN:
+            stream, connection.stream = connection.stream, None
+            self._lifeline = self._input = self._output = None
+            if stream is not None:
+                stream.on_release = None
+                stream.abort()
+            connection.remote_sockaddr = connection.local_sockaddr = None
+        if connection.state != State.CLOSED:
+            connection.state = State.NEW
 
     def _adopt(self, home: Home, plain_socket: socket.socket) -> None:
         connection = self._connection

@@ -167,7 +167,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
         start(accepting, lambda: self._require(member))
         accepting.home = home
         binding = Binding(accepting.settings, host, service, adapter)
-        operation = start_operation(home, self._listen(home, binding), Kind.ACTION, discard=self._undo_bind)
+        operation = start_operation(home, self._listen(home, binding), Kind.ACTION, undo=self._undo_bind)
         self._bind_operation = operation
         if accepting.state != State.BUSY:
             self._bind_operation = None  # another thread has ended it meanwhile
@@ -175,21 +175,18 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
 
     async def _listen(self, home: Home, binding: Binding) -> None:
         accepting = self._accepting
+        listening = await binding.open()
         try:
-            listening = await binding.open()
-            try:
-                if accepting.state != State.BUSY:
-                    raise errors.aborted(f"{accepting} was closed while it was binding")
-                accepting.start(home, listening)
-            except BaseException:
-                listening.close()
-                raise
-        finally:
-            if accepting.state == State.BUSY:
-                accepting.state = State.NEW
-            self._bind_operation = None
+            if accepting.state != State.BUSY:
+                raise errors.aborted(f"{accepting} was closed while it was binding")
+            accepting.start(home, listening)
+        except BaseException:
+            listening.close()
+            raise
+        self._bind_operation = None
 
-    def _undo_bind(self, _nothing: object) -> None:
+    def _undo_bind(self) -> None:
+        self._bind_operation = None
         self._accepting.undo_start()
 
     # -- accepting ---------------------------------------------------------------------------------------------------
