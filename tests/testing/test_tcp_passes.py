@@ -32,4 +32,3 @@ async def test_connected_and_accepted_sockets() -> None:
             return client, await anext(connections)
 
         await check_stream(make_pair)
-        await connections.aclose()
