@@ -67,7 +67,7 @@ def _references_in_await() -> int:
     seen: list[int] = []
 
     class Probe:
-        def __await__(self) -> Probe:
+        def __await__(self) -> Any:
             return self
 
         def __iter__(self) -> Probe:
@@ -321,19 +321,19 @@ def shut_down_writing(fd: int, plain_socket: socket) -> int:
 class Epoll:
     """One epoll set. A slot and a serial number come back with each event; the caller closes it."""
 
-    __slots__ = ("_epoll", "_events", "_tokens")
+    __slots__ = ("_epoll", "events", "tokens")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._events: list[tuple[int, int]] = []
-        self._tokens: dict[int, tuple[int, int]] = {}
+        self.events: list[tuple[int, int]] = []
+        self.tokens: dict[int, tuple[int, int]] = {}
 
     def add(self, fd: int, events: int, slot: int, serial: int) -> int:
         try:
             self._epoll.register(fd, events)
         except OSError as error:
             return -(error.errno or 5)
-        self._tokens[fd] = (slot, serial)
+        self.tokens[fd] = (slot, serial)
         return 0
 
     def modify(self, fd: int, events: int, slot: int, serial: int) -> int:
@@ -341,11 +341,11 @@ class Epoll:
             self._epoll.modify(fd, events)
         except OSError as error:
             return -(error.errno or 5)
-        self._tokens[fd] = (slot, serial)
+        self.tokens[fd] = (slot, serial)
         return 0
 
     def remove(self, fd: int) -> int:
-        self._tokens.pop(fd, None)
+        self.tokens.pop(fd, None)
         try:
             self._epoll.unregister(fd)
         except OSError as error:
@@ -355,24 +355,19 @@ class Epoll:
     def poll(self) -> int:
         """Fetch what is ready now; the number of events, or a negative errno."""
         try:
-            self._events = self._epoll.poll(0, _MAXIMUM_EVENTS)
+            self.events = self._epoll.poll(0, _MAXIMUM_EVENTS)
         except OSError as error:
             return -(error.errno or 5)
-        return len(self._events)
-
-    def ready(self) -> list[tuple[int, int, int]]:
-        """The events that `poll` fetched, as slot, serial number and mask."""
-        tokens = self._tokens
-        return [(*tokens[fd], mask) for fd, mask in self._events if fd in tokens]
+        return len(self.events)
 
     def slot(self, index: int) -> int:
-        return self._tokens.get(self._events[index][0], (0, 0))[0]
+        return self.tokens.get(self.events[index][0], (0, 0))[0]
 
     def serial(self, index: int) -> int:
-        return self._tokens.get(self._events[index][0], (0, 0))[1]
+        return self.tokens.get(self.events[index][0], (0, 0))[1]
 
     def mask(self, index: int) -> int:
-        return self._events[index][1]
+        return self.events[index][1]
 
     def fileno(self) -> int:
         return self._epoll.fileno()

@@ -44,6 +44,7 @@ RECEIVE_BLOCK_SIZE = 262144
 EDGE_BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
 EDGE_WRITE_ONLY = EPOLLOUT | EPOLLRDHUP | EPOLLET
 READ_MASK = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
+_NOBODY = (0, 0)
 WRITE_MASK = EPOLLOUT | EPOLLHUP | EPOLLERR
 
 
@@ -162,7 +163,7 @@ class Hub:
     def _open(self) -> None:
         epoll = Epoll()
         try:
-            self.home.loop.add_reader(epoll.fileno(), self._on_epoll)
+            self.home.loop.add_reader(epoll.fileno(), self._on_epoll if cython.compiled else self.on_ready)
         except BaseException:
             _close_set(epoll)
             raise
@@ -213,7 +214,8 @@ class Hub:
         count = epoll.poll()
         if count <= 0:
             return
-        home.new_turn()
+        home.immediate = 0
+        home.turn_bytes = 0
         home.in_callback = True
         home.eager = True
         try:
@@ -237,7 +239,9 @@ class Hub:
                 if source is not None and source.serial == epoll.serial(index):
                     source.on_events(epoll.mask(index))
         else:
-            for slot, serial, mask in epoll.ready():
+            tokens = epoll.tokens
+            for fd, mask in epoll.events:
+                slot, serial = tokens.get(fd, _NOBODY)
                 if self.epoll is not epoll or slot >= len(self.slots):
                     break
                 source = self.slots[slot]

@@ -281,7 +281,10 @@ class ReadingStream(Source):
             operation.done_bytes = count
         else:
             taken = count if count < wanted else wanted
-            block_to_buffer(block, taken, operation.buffer, operation.done_bytes)
+            if cython.compiled:
+                block_to_buffer(block, taken, operation.buffer, operation.done_bytes)
+            else:
+                operation.buffer._put(operation.done_bytes, block.view[:taken])
             operation.done_bytes += taken
         if taken < count:
             if self.stash is None:
@@ -325,7 +328,10 @@ class ReadingStream(Source):
         if operation.options == _FILL:
             return operation.settle(_COMPLETED, operation.done_bytes, None)
         target = operation.buffer
-        buffer_set_used(target, operation.done_bytes)
+        if cython.compiled:
+            buffer_set_used(target, operation.done_bytes)
+        else:
+            target._set_used(operation.done_bytes)
         return operation.settle(_COMPLETED, target, None)
 
     def _pump_reads(self) -> None:

@@ -151,6 +151,13 @@ class WritingStream(ReadingStream):
         if home.immediate < _IMMEDIATE_LIMIT and home.turn_bytes < _TURN_BYTES_LIMIT:
             home.immediate += 1
             self._send_queue()
+            hub = self.hub
+            unsent: Operation | None = self.write_head
+            if unsent is None and self.dirty and hub is not None and hub.dirty_head is self:  # pyright: ignore[reportUnnecessaryComparison]
+                # Nothing is left to flush when the callback ends.
+                hub.dirty_head = self.next_dirty
+                self.next_dirty = None
+                self.dirty = False
         elif self.hub is not None:
             self.hub.defer(self)
 
@@ -175,7 +182,11 @@ class WritingStream(ReadingStream):
                     self._fail_writes()
                 return
             self._account(count)
-            if self.write_head is not None and self.phase == _OPEN and not self.home.has_budget():
+            if (
+                self.write_head is not None  # type: ignore[redundant-expr]  # pyright: ignore[reportUnnecessaryComparison]
+                and self.phase == _OPEN
+                and not self.home.has_budget()
+            ):
                 assert self.hub is not None
                 self.hub.defer(self)  # the peer takes it as fast as it comes: let others run
                 return
@@ -205,6 +216,20 @@ class WritingStream(ReadingStream):
         done: Operation | None = self.write_head
         last: Operation | None = None
         operation = self.write_head
+        assert operation is not None
+        if (
+            operation.next_operation is None
+            and operation.options == _WRITE
+            and operation.count - operation.done_bytes == count
+        ):
+            # By far the most common case: one write was queued, and the kernel took all of it.
+            operation.done_bytes = operation.count
+            self.write_head = self.write_tail = None
+            resume = operation.settle(_COMPLETED, operation.count, None)
+            operation = done = None
+            if resume:
+                self.home.resume()
+            return
         while operation is not None:
             left = operation.count - operation.done_bytes
             if left > count:

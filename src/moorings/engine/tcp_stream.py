@@ -184,7 +184,8 @@ class TcpStream(WritingStream):
         while operation is not None:
             following = operation.next_operation
             operation.next_operation = None
-            if operation.done_bytes > 0 and operation.options != _FILL:
+            # (Who hooked into a read keeps what it got: a DataReader has the bytes of its load.)
+            if operation.done_bytes > 0 and operation.options != _FILL and operation.hook is None:
                 buffer_set_used(operation.buffer, operation.done_bytes)
                 returned += bytes(operation.buffer)
                 buffer_set_used(operation.buffer, 0)

@@ -127,7 +127,7 @@ cdef PyObject *_next(PyObject *pointer) noexcept:
     if operation.closed:
         return _slow_next(pointer)
     if operation.state == _STARTED:
-        if operation.owner is not None:
+        if operation.options >= 32 and operation.owner is not None:  # QUEUED_OPTIONS
             _prepare(operation)
         if operation.state == _STARTED:
             operation.blocking = True

@@ -2,6 +2,7 @@ from moorings._native cimport is_task_callback, thread_ident
 from moorings.foundation.home cimport Home
 
 cdef int _STARTED, _COMPLETED, _CANCELED, _ERROR
+cdef int _QUEUED
 
 cdef class OperationOwner:
     cdef object __weakref__

@@ -61,6 +61,10 @@ _COMPLETED = 1
 _CANCELED = 2
 _ERROR = 3
 
+#: `options` from this value on mark operations whose owner wants to know that somebody is about to wait.
+QUEUED_OPTIONS = 32
+_QUEUED = QUEUED_OPTIONS
+
 _UNSET = object()
 _ids = itertools.count(1)
 
@@ -216,7 +220,7 @@ class Operation:
 
     def __next__(self) -> Any:
         if self.state == _STARTED and not self.closed:
-            if self.owner is not None:
+            if self.options >= _QUEUED and self.owner is not None:
                 self.owner.prepare_wait(self)
             if self.state == _STARTED:
                 self.blocking = True

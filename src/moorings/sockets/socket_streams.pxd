@@ -17,7 +17,7 @@ cdef class SocketInputStream:
     cdef public object lifeline
     cdef public bint closed
 
-    @cython.locals(number=Py_ssize_t, flags=int, target=BufferBase, stream=TcpStream)
+    @cython.locals(number=Py_ssize_t, flags=int, target=BufferBase, stream=TcpStream, operation=Operation)
     cpdef read_async(self, buffer, count, options)
     cpdef Operation _start_read(self, BufferBase target, Py_ssize_t count, int options, object hook, int kind)
 

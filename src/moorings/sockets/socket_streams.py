@@ -78,7 +78,12 @@ class SocketInputStream:
         if stream.phase != _OPEN:
             raise stream.closed_error()
         if thread_ident() == self.home.thread_id:
-            return stream.read(target, number, flags)
+            operation = stream.new_operation(_OPERATION_WITH_PROGRESS)
+            operation.buffer = target
+            operation.count = number
+            operation.options = flags
+            stream.submit_read(operation)
+            return operation
         return self._start_elsewhere(target, number, flags, None, _OPERATION_WITH_PROGRESS)
 
     def _start_read(self, target: BufferBase, count: int, options: int, hook: Any, kind: int) -> Operation:
