@@ -1,0 +1,299 @@
+"""Servers and load generators as processes: starting, pinning, asking, measuring and ending them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import resource
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HERE = Path(__file__).resolve().parent
+#: Stock asyncio allocates 256 KiB for each read; beyond this threshold the C library maps and unmaps memory each time.
+MALLOC_THRESHOLD = {"MALLOC_MMAP_THRESHOLD_": "8388608"}
+START_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 60.0
+
+
+class BenchmarkError(Exception):
+    """Something that keeps a figure from being measured."""
+
+
+@dataclass(frozen=True)
+class ServerKind:
+    """A server program and its surroundings."""
+
+    name: str
+    label: str
+    kind: str
+    loop: str = ""
+    pure: bool = False
+    malloc: bool = False
+
+    @property
+    def ours(self) -> bool:
+        return self.kind in {"moorings", "face"}
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the process: hash seed fixed, compiled or pure as asked."""
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": search_path()}
+        environment.pop("MALLOC_MMAP_THRESHOLD_", None)
+        environment.pop("MOORINGS_NATIVE", None)
+        if self.pure:
+            environment["MOORINGS_NATIVE"] = "off"
+        if self.malloc:
+            environment.update(MALLOC_THRESHOLD)
+        return environment
+
+
+SERVERS = {
+    server.name: server
+    for server in (
+        ServerKind("c", "C, epoll", "c"),
+        ServerKind("callbacks-uvloop", "uvloop, protocol call-backs", "callbacks", "uvloop"),
+        ServerKind("streams-uvloop", "uvloop + asyncio streams", "streams", "uvloop"),
+        ServerKind("streams-asyncio", "asyncio streams", "streams", "asyncio"),
+        ServerKind("streams-asyncio-malloc", "asyncio streams, malloc raised", "streams", "asyncio", malloc=True),
+        ServerKind("moorings-uvloop", "moorings on uvloop", "moorings", "uvloop"),
+        ServerKind("moorings-asyncio", "moorings on asyncio", "moorings", "asyncio"),
+        ServerKind("face-uvloop", "moorings on uvloop, read/write", "face", "uvloop"),
+        ServerKind("face-asyncio", "moorings on asyncio, read/write", "face", "asyncio"),
+        ServerKind("pure-uvloop", "moorings on uvloop, pure", "moorings", "uvloop", pure=True),
+        ServerKind("pure-asyncio", "moorings on asyncio, pure", "moorings", "asyncio", pure=True),
+    )
+}
+
+
+def search_path() -> str:
+    """Where a child finds this package, and the library where this process found it."""
+    import moorings  # nothing else here needs it
+
+    places = [str(HERE.parent), str(Path(moorings.__file__).resolve().parents[1])]
+    return os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+@functools.cache
+def c_compiler() -> str | None:
+    """The C compiler, or None."""
+    candidates = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
+    return next((found for name in candidates if name and (found := shutil.which(name))), None)
+
+
+class Workshop:
+    """A directory with the compiled C programs, gone at the end."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="moorings-bench-")
+        self.path = Path(self._directory.name)
+        self.has_c = c_compiler() is not None
+        if self.has_c:
+            self.has_c = all(self._compile(name) for name in ("epoll_echo", "load"))
+        self.cores = processors()
+
+    def _compile(self, name: str) -> bool:
+        command = [str(c_compiler()), "-O2", "-o", str(self.path / name), str(HERE / "c" / f"{name}.c")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"benchmarks: {command[0]} failed, so Python takes the load on:\n{done.stderr}", file=sys.stderr)
+        return done.returncode == 0
+
+    def server_command(self, server: ServerKind) -> list[str]:
+        if server.kind == "c":
+            return [str(self.path / "epoll_echo")]
+        return [sys.executable, "-m", "benchmarks.servers", server.kind, server.loop]
+
+    def load_command(self, port: int, pid: int, size: int, spin: bool) -> list[str]:
+        program = [str(self.path / "load")] if self.has_c else [sys.executable, "-m", "benchmarks.load"]
+        return [*program, str(port), str(pid), str(size), str(int(spin))]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._directory.cleanup()
+
+
+def processors() -> list[int]:
+    """The processors this process may use: the server gets the first, the load generator the second."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def pinned(core: int | None) -> Callable[[], None] | None:
+    """What a child does before its program starts: stay on one processor."""
+    return None if core is None else functools.partial(os.sched_setaffinity, 0, {core})
+
+
+class Child:
+    """A process that we talk to in lines over its standard input and output, and end by closing its input."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], core: int | None) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+            bufsize=1,
+            process_group=0,  # Ctrl-C is ours alone; the children end with their standard input
+            preexec_fn=pinned(core),  # noqa: PLW1509 - this program has one thread
+        )
+        self.pid = self.process.pid
+        self.name = " ".join(Path(part).name for part in command[:5])
+
+    def line(self, timeout: float) -> str:
+        """The next line of its output."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+        line = self.process.stdout.readline() if ready else ""
+        if not line:
+            raise BenchmarkError(f"{self.name} gave no answer (exit code {self.process.poll()})")
+        return line
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line + "\n")
+        except BrokenPipeError as error:
+            raise BenchmarkError(f"{self.name} has gone (exit code {self.process.poll()})") from error
+
+    def stop(self) -> None:
+        """Close its input and wait; a process that stays is killed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+
+class Server(Child):
+    """An echo server that listens."""
+
+    def __init__(
+        self, workshop: Workshop, server: ServerKind, *, prefix: Sequence[str] = (), timeout: float = START_TIMEOUT
+    ) -> None:
+        cores = workshop.cores
+        core = cores[0] if len(cores) > 1 and not prefix else None
+        super().__init__([*prefix, *workshop.server_command(server)], server.environment(), core)
+        try:
+            answer: dict[str, Any] = json.loads(self.line(timeout))
+        except BaseException:
+            self.stop()
+            raise
+        self.kind = server
+        self.port = int(answer["port"])
+        self.mode = str(answer["mode"])
+
+    def memory(self) -> dict[str, int]:
+        """Resident memory in bytes: `Rss` now, `Pss` (shared pages by their share), `Peak` so far."""
+        found: dict[str, int] = {}
+        for file, names in (("smaps_rollup", {"Rss": "Rss", "Pss": "Pss"}), ("status", {"VmHWM": "Peak"})):
+            for line in Path(f"/proc/{self.pid}/{file}").read_text(encoding="ascii", errors="replace").splitlines():
+                name, _, value = line.partition(":")
+                if name in names:
+                    found[names[name]] = int(value.split()[0]) * 1024
+        return found
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of the load generator; times in seconds."""
+
+    messages: int
+    wall: float
+    server: float
+    client: float
+    p50: float
+    p99: float
+
+    @property
+    def cpu(self) -> float:
+        """Processor time of the server for one message."""
+        return self.server / self.messages
+
+    @property
+    def busy(self) -> float:
+        """Share of one processor that the server used."""
+        return self.server / self.wall
+
+    @property
+    def rate(self) -> float:
+        return self.messages / self.wall
+
+
+class LoadGenerator(Child):
+    """Connections to one server, with one message under way on each."""
+
+    def __init__(self, workshop: Workshop, server: Server, size: int, *, calm: bool = False) -> None:
+        """With `calm` it neither spins nor keeps to one processor."""
+        core = workshop.cores[1] if len(workshop.cores) > 1 and not calm else None
+        environment = {**os.environ, "PYTHONPATH": search_path()}
+        super().__init__(workshop.load_command(server.port, server.pid, size, core is not None), environment, core)
+
+    def open(self, connections: int) -> None:
+        self.say(f"open {connections}")
+        self.line(ANSWER_TIMEOUT)
+
+    def run(self, seconds: float, limit: int) -> Sample:
+        """Send for `seconds`, at most `limit` messages."""
+        self.say(f"run {int(seconds * 1000)} {limit}")
+        fields = [int(field) for field in self.line(seconds + ANSWER_TIMEOUT).split()]
+        return Sample(fields[0], *(field / 1e9 for field in fields[1:]))
+
+
+def raise_descriptor_limit(wanted: int) -> int:
+    """Allow `wanted` descriptors, or as many as the hard limit does; children inherit it. Returns the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft
+
+
+def has_uvloop() -> bool:
+    """Whether uvloop is installed."""
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def machine() -> dict[str, Any]:
+    """What a reader of the figures needs to know about this machine."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "processor": model,
+        "processors": len(processors()),
+        "kernel": os.uname().release,
+        "python": sys.version.split()[0],
+        "compiler": c_compiler(),
+        "load_average": os.getloadavg()[0],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
