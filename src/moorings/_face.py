@@ -152,7 +152,11 @@ class Listening:
         return self._report
 
     async def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> DrainReport:
-        """Stop accepting, wait up to `timeout` seconds for the connections to end, abort the rest, count them."""
+        """Stop accepting, wait up to `timeout` seconds for the connections to end, abort the rest, count them.
+
+        Errors: ValueError for a timeout that is no number. Cancellation: *object now broken*: the rest is aborted at
+        once.
+        """
         self._report = await self.listener.drain(timeout)
         return self._report
 
@@ -161,7 +165,10 @@ class Listening:
         self.listener.close()
 
     async def serve_forever(self) -> None:
-        """Wait until the listener accepts no more, through `close()` or `drain()`, or the task is cancelled."""
+        """Wait until the listener accepts no more, through `close()` or `drain()`.
+
+        Cancellation: *nothing happened*, *retry safe*.
+        """
         accepting = self.listener._accepting
         if accepting.home is not None:
             await run_at_home(accepting.home, accepting.until_stopped)
@@ -232,6 +239,7 @@ async def adopt(connection: Any) -> StreamSocket:
     Of a StreamWriter the descriptor is duplicated and the original transport is aborted; bytes that its reader has
     buffered are read first. Its own write buffer must be empty (`await writer.drain()` first).
     Errors: E_INVALIDARG when it is no connected TCP socket, or a TLS transport; nothing was taken over then.
+    Cancellation: *nothing happened*, *retry safe*: it never waits.
     """
     if isinstance(connection, asyncio.StreamWriter):
         return await _adopt_writer(connection)
