@@ -105,8 +105,9 @@ async def connect(url: str, *, timeout: float | None = None, no_delay: bool = Tr
     try:
         async with limit:
             await stream_socket.connect_async(HostName(target.host), target.service)
-    except TimeoutError as error:
-        if not limit.expired():
+    except BaseException as error:
+        stream_socket.abort()  # it may have connected in the very moment in which we were cancelled
+        if not isinstance(error, TimeoutError) or not limit.expired():
             raise
         reason = f"connecting to {url}: no connection within {timeout:g} s; is the host up and reachable?"
         raise errors.make(errors.WSAETIMEDOUT, reason) from error

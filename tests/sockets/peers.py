@@ -6,11 +6,10 @@ import socket
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from winrt.windows.networking import HostName
-from winrt.windows.networking.sockets import StreamSocket, StreamSocketListener
-
 from moorings import errors
 from moorings.engine.descriptor import borrowed
+from winrt.windows.networking import HostName
+from winrt.windows.networking.sockets import StreamSocket, StreamSocketListener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,7 +19,7 @@ FAMILIES = [socket.AF_INET, socket.AF_INET6]
 
 
 @contextmanager
-def plain_listener(family: int = socket.AF_INET, backlog: int = 16) -> Iterator[socket.socket]:
+def plain_listener(family: int = socket.AF_INET, backlog: int = 128) -> Iterator[socket.socket]:
     """A plain listening socket."""
     with socket.socket(family) as listening:
         listening.bind((LOOPBACK[family], 0))

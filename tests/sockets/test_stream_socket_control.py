@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from tests.sockets.peers import FAMILIES, connected, host_of, option, plain_listener, port_of, refused_port
+
+from moorings import errors
 from winrt.windows.networking import HostName
 from winrt.windows.networking.sockets import (
     SocketProtectionLevel,
@@ -16,8 +18,6 @@ from winrt.windows.networking.sockets import (
     StreamSocketControl,
 )
 from winrt.windows.security.cryptography.certificates import ChainValidationResult
-
-from moorings import errors
 
 # Not in the socket module. Source: linux/tcp.h.
 TCP_SAVE_SYN = 27

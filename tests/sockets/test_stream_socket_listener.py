@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from tests.engine.pairs import PATIENCE, receive, turns, until
 from tests.sockets.peers import FAMILIES, client_of, option, plain_listener, port_of
+
+from moorings import errors
+from moorings.connectivity.network_adapter import network_adapters
+from moorings.sockets.accepting import ITERATION_QUEUE
 from winrt.windows.networking import HostName
 from winrt.windows.networking.sockets import (
     SocketProtectionLevel,
@@ -20,10 +24,6 @@ from winrt.windows.networking.sockets import (
     StreamSocketListenerControl,
     StreamSocketListenerInformation,
 )
-
-from moorings import errors
-from moorings.connectivity.network_adapter import network_adapters
-from moorings.sockets.accepting import ITERATION_QUEUE
 
 PLAIN = SocketProtectionLevel.PLAIN_SOCKET
 

@@ -265,10 +265,10 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         self._connect_operation = None
         if connection.state == State.OPEN:
             stream, connection.stream = connection.stream, None
-            self._lifeline = self._input = self._output = None
             if stream is not None:
                 stream.on_release = None
                 stream.abort()
+            self._lifeline = self._input = self._output = None
             connection.remote_sockaddr = connection.local_sockaddr = None
         if connection.state != State.CLOSED:
             connection.state = State.NEW
