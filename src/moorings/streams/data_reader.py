@@ -91,7 +91,7 @@ class DataReader(StreamOwner):
 
     __slots__ = ("_arrived", "_attached", "_chunk", "_end", "_memory", "_options", "_position", "_target")
 
-    RULES = {  # noqa: RUF012
+    RULES = {  # noqa: RUF012 (compiled classes have no annotated attributes)
         "load_async": (NO_STREAM, BUSY),
         "detach_stream": (BUSY,),
         "detach_buffer": (BUSY,),

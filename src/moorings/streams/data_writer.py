@@ -95,7 +95,7 @@ class DataWriter(StreamOwner):
 
     __slots__ = ("_data", "_in_flight")
 
-    RULES = {  # noqa: RUF012
+    RULES = {  # noqa: RUF012 (compiled classes have no annotated attributes)
         "store_async": (NO_STREAM, BUSY),
         "flush_async": (NO_STREAM,),
         "detach_stream": (BUSY,),

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from moorings.foundation.closable import IClosable
-from moorings.foundation.projection import Object
+from moorings.foundation.projection import Object, deprecated_alias
 from moorings.streams.buffer import Buffer
 
 if TYPE_CHECKING:
@@ -268,6 +268,8 @@ class IDataWriter(Object):
     @abstractmethod
     def write_buffer(self, buffer: ReadableBuffer, start: int = ..., count: int = ..., /) -> None:
         """Write the bytes of *buffer*, or *count* of them from *start* on."""
+
+    write_buffer_range = deprecated_alias("write_buffer")
 
     @abstractmethod
     def write_byte(self, value: int, /) -> None:

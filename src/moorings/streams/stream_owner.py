@@ -29,7 +29,7 @@ class StreamOwner:
     __slots__ = ("__weakref__", "_busy", "_closed", "_encoding", "_order", "_pending", "_start", "_stream")
 
     #: For each member that has to do with I/O: what keeps it from being used, the first reason first.
-    RULES: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
+    RULES = dict[str, tuple[str, ...]]()  # noqa: RUF012 (compiled classes have no annotated attributes)
 
     def __init__(self) -> None:
         self._stream: Any = None
