@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moorings.foundation.operation import Operation
 
 
+_LOOK_AFTER_HOME = 1.0
+
+
 async def bridge(operation: Operation) -> Any:
     """Wait on the running loop for an operation that lives on another one, and return its outcome.
 
     Cancelling the waiting task cancels the operation exactly as if the task ran at home.
+
+    Errors: those of the operation; RO_E_CLOSED 0x80000013 when its home loop is closed.
     """
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
@@ -32,8 +38,13 @@ async def bridge(operation: Operation) -> Any:
 
     operation.home.call(arrive)
     try:
-        await waiter
+        # Waking now and then notices a home loop that died without ending its operations.
+        while not waiter.done():
+            await asyncio.wait((waiter,), timeout=_LOOK_AFTER_HOME)
+            if not operation.done():
+                operation.home.usable("await")
     except asyncio.CancelledError as error:
-        operation.home.call(operation.cancel, error.args[0] if error.args else None)
+        with suppress(OSError, RuntimeError):  # the home loop is closed: nothing is left to cancel
+            operation.home.call(operation.cancel, error.args[0] if error.args else None)
         raise
     return operation.outcome()

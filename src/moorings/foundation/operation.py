@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.foundation.async_status import AsyncStatus
 from moorings.foundation.bridge import bridge
+from moorings.foundation.gate import Gate, Once
 
 if TYPE_CHECKING:
     import cython
@@ -67,6 +68,10 @@ _QUEUED = QUEUED_OPTIONS
 
 _UNSET = object()
 _ids = itertools.count(1)
+
+
+#: Two threads may begin to block for one operation at the same moment: both wait for the same event.
+_event_gate = Gate()
 
 
 class OperationOwner:
@@ -395,7 +400,7 @@ class Operation:
         Errors: E_ILLEGAL_DELEGATE_ASSIGNMENT 0x80000018 when assigned twice. Source: WinRT IAsyncAction.Completed.
         """
         self._check_open("completed")
-        return self.completed_handler
+        return None if self.completed_handler is None else self.completed_handler.handler
 
     @completed.setter
     def completed(self, handler: Any) -> None:
@@ -404,8 +409,10 @@ class Operation:
             raise TypeError("completed takes a callable (operation, status)")
         if self.completed_handler is not None:
             raise errors.make(errors.E_ILLEGAL_DELEGATE_ASSIGNMENT, "completed may be assigned only once")
-        self.completed_handler = handler
-        if self.state != _STARTED:
+        once = Once(handler)
+        self.completed_handler = once
+        # Where the operation ends at this moment on its own thread, both see handler and end: one of them calls.
+        if self.state != _STARTED and once.claim():
             handler(self, AsyncStatus(self.state))
 
     @property
@@ -469,9 +476,10 @@ class Operation:
                 "use 'await', or wrap the handler in moorings.blocking(...)"
             )
         self.home.usable(verb)
-        event = self.event
-        if event is None:
-            event = self.event = Event()
+        with _event_gate:
+            event = self.event
+            if event is None:
+                event = self.event = Event()
         if self.state != _STARTED:
             return
         self.home.call(_prepare_wait, self)
@@ -503,7 +511,9 @@ class Operation:
 
 
 def _call_completed(operation: Operation) -> None:
-    operation.home.dispatch(operation.completed_handler, operation, AsyncStatus(operation.state))
+    once = operation.completed_handler
+    if once.claim():
+        operation.home.dispatch(once.handler, operation, AsyncStatus(operation.state))
 
 
 def _call_progress(operation: Operation, handler: Any, value: object) -> None:

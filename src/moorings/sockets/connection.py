@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 import warnings
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,6 +20,7 @@ from moorings import errors
 from moorings.engine import tcp_info
 from moorings.engine.descriptor import borrowed
 from moorings.engine.interface import EndReason
+from moorings.foundation.gate import Gate
 from moorings.names.endpoints import endpoint_text
 from moorings.names.host_name import host_name_from_sockaddr
 from moorings.sockets.enums import SocketProtectionLevel, SocketQualityOfService
@@ -120,27 +120,10 @@ def require_new(state: State, what: str, hint: str) -> None:
         raise errors.illegal_call(f"{what} cannot be set any more", hint)
 
 
-class _Gate:
-    """A lock that a forked child renews: there, nobody may be left to release it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_exception: object) -> None:
-        self._lock.release()
-
-
 #: Two threads may start a connect or bind on one object at the same moment: one of them must lose.
-_start_gate = _Gate()
+_start_gate = Gate()
 #: Two threads may ask for a stream of one object at the same moment: both must get the same.
-first_use = _Gate()
+first_use = Gate()
 
 
 class HasState(Protocol):

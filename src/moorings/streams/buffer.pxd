@@ -4,4 +4,4 @@ from moorings._native cimport BufferBase
 
 @cython.final
 cdef class Buffer(BufferBase):
-    pass
+    cdef object __weakref__
