@@ -151,7 +151,7 @@ class StreamFace:
             return
         sent = await (stream.flush_marker() if stream.shut_wanted else stream.flush())
         if not sent or stream.write_error is not None:
-            raise stream.write_error
+            raise stream.write_error.with_traceback(None)
 
     def end_writing(self) -> None:
         """Half-close: the peer reads the end of the stream behind what was written; reading goes on."""
