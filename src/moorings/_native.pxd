@@ -32,6 +32,7 @@ cdef class BufferBase:
 cdef int buffer_set_used(BufferBase target, Py_ssize_t used) except -1
 cdef object block_bytes(Block block, Py_ssize_t start, Py_ssize_t count)
 cdef int block_to_buffer(Block block, Py_ssize_t count, BufferBase target, Py_ssize_t offset) except -1
+cdef int block_fills_buffer(Block block, Py_ssize_t count, BufferBase target) except -1
 cdef int block_to_stash(Block block, Py_ssize_t start, Py_ssize_t count, bytearray stash) except -1
 cdef int stash_to_buffer(object stash, Py_ssize_t start, Py_ssize_t count, BufferBase target, Py_ssize_t offset) except -1
 

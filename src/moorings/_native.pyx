@@ -228,6 +228,11 @@ cdef int block_to_buffer(Block block, Py_ssize_t count, BufferBase target, Py_ss
     return target.put(offset, block.data, count)
 
 
+cdef int block_fills_buffer(Block block, Py_ssize_t count, BufferBase target) except -1:
+    target.put(0, block.data, count)
+    return target.set_used(count)
+
+
 cdef int block_to_stash(Block block, Py_ssize_t start, Py_ssize_t count, bytearray stash) except -1:
     cdef Py_ssize_t old = PyByteArray_GET_SIZE(stash)
     PyByteArray_Resize(stash, old + count)

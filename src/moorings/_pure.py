@@ -26,6 +26,7 @@ __all__ = [
     "BufferBase",
     "Epoll",
     "block_bytes",
+    "block_fills_buffer",
     "block_to_buffer",
     "block_to_stash",
     "buffer_set_used",
@@ -129,6 +130,14 @@ class _BufferMemory:
         self.store[offset:end] = source
         self.filled = max(self.filled, end)
 
+    def _fill(self, source: memoryview) -> None:
+        count = len(source)
+        if count > len(self.store):
+            self._reserve(count)
+        self.store[:count] = source
+        self.filled = max(self.filled, count)
+        self.used = count
+
     def _reserve(self, size: int) -> None:
         missing = size - len(self.store)
         if missing > 0 and isinstance(self.store, bytearray):
@@ -207,6 +216,13 @@ class _ByteArrayMemory(bytearray):
         if self.source is not None:
             self.source[offset:end] = data
 
+    def _fill(self, source: memoryview) -> None:
+        if len(source) == len(self) and self.source is None:
+            self[:] = source
+        else:
+            self._put(0, source)
+            self._set_used(len(source))
+
     def _set_used(self, used: int) -> None:
         if used < 0 or used > self.limit:
             raise BufferError("length beyond capacity")
@@ -251,6 +267,12 @@ def block_bytes(block: Block, start: int, count: int) -> bytes:
 def block_to_buffer(block: Block, count: int, target: BufferBase, offset: int) -> int:
     """Copy the first `count` bytes of the block into a buffer."""
     target._put(offset, block.view[:count])
+    return 0
+
+
+def block_fills_buffer(block: Block, count: int, target: BufferBase) -> int:
+    """Make the first `count` bytes of the block the contents of a buffer."""
+    target._fill(block.view[:count])
     return 0
 
 

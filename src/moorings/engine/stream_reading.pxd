@@ -1,11 +1,11 @@
 cimport cython
 
-from moorings._native cimport Block, BufferBase, block_bytes, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
+from moorings._native cimport Block, BufferBase, block_bytes, block_fills_buffer, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
 from moorings.engine.hub cimport Hub, Source
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 
-cdef Py_ssize_t _FILL_SIZE, _BULK_SIZE
+cdef Py_ssize_t _FILL_SIZE, _BULK_SIZE, _DIRECT_SIZE
 cdef int _COMPLETED, _ERROR, _OPEN
 cdef int _PARTIAL, _READ_AHEAD, _FILL
 cdef int _EAGAIN, _IMMEDIATE_LIMIT
@@ -52,5 +52,7 @@ cdef class ReadingStream(Source):
     cdef bint _end_read(self, Operation operation, int outcome) except -1
     @cython.locals(outcome=int, resume=bint, operation=Operation)
     cdef _pump_reads(self)
+    @cython.locals(asked=Py_ssize_t, count=Py_ssize_t, resume=bint, home=Home, hub=Hub, block=Block, operation=Operation)
+    cdef _receive_waiting(self)
     cpdef Py_ssize_t stash_size(self)
     cpdef bint reading(self)

@@ -36,6 +36,7 @@ else:
         Block,
         BufferBase,
         block_bytes,
+        block_fills_buffer,
         block_to_buffer,
         block_to_stash,
         buffer_set_used,
@@ -49,6 +50,10 @@ STASH_FILL_SIZE = 65536
 #: A receive of at least this size makes the next one go straight into the caller's buffer.
 BULK_SIZE = 16384
 
+#: Bytes that such a receive asks for at most: a peer that announces much and sends little costs no more memory.
+DIRECT_SIZE = 1048576
+
+_DIRECT_SIZE = DIRECT_SIZE
 _FILL_SIZE = STASH_FILL_SIZE
 _BULK_SIZE = BULK_SIZE
 
@@ -252,6 +257,8 @@ class ReadingStream(Source):
             asked = wanted
             direct = self.bulk and wanted >= _BULK_SIZE
         if direct:
+            if asked > _DIRECT_SIZE:
+                asked = _DIRECT_SIZE
             count = receive_buffer(self.fd, self.plain_socket, operation.buffer, operation.done_bytes, asked)
         else:
             if asked > hub.block.size:
@@ -336,6 +343,25 @@ class ReadingStream(Source):
 
     def _pump_reads(self) -> None:
         """Serve queued reads as far as the bytes and the budget go."""
+        operation = self.read_head
+        if (
+            operation is not None
+            and operation.options == _PARTIAL
+            and operation.next_operation is None
+            and operation.progress_handler is None
+            and self.readable
+            and self.stash is None
+            and not self.bulk
+            and not self.eof
+            and self.read_error is None
+            and operation.count > 0
+        ):
+            # By far the most common case, in one step: one read waits for whatever comes.
+            operation = None  # the awaiting task may give it back for re-use
+            self._receive_waiting()
+            if self.phase != _OPEN:
+                return
+        operation = None
         while self.read_head is not None:
             operation = self.read_head
             if not self.readable and self.stash is None and operation.count != 0:
@@ -351,11 +377,46 @@ class ReadingStream(Source):
             if self.read_head is None:
                 self.read_tail = None
             resume = self._end_read(operation, outcome)
-            operation = None  # type: ignore[assignment]  # the awaiting task may then give it back for re-use
+            operation = None  # the awaiting task may then give it back for re-use
             if resume:
                 self.home.resume()
             if self.phase != _OPEN:
                 return
+
+    def _receive_waiting(self) -> None:
+        """`_serve`, `_receive` and `_end_read` in one, for the only queued read, which wants at least one byte."""
+        operation = self.read_head
+        assert operation is not None
+        hub = self.hub
+        home = self.home
+        if hub is None or home.turn_bytes >= _TURN_BYTES_LIMIT:
+            return
+        block = hub.block
+        assert block is not None
+        asked = operation.count
+        if asked > block.size:
+            asked = block.size
+        count = receive_block(self.fd, self.plain_socket, block, asked)
+        self.receive_calls += 1
+        if count <= 0:
+            self._nothing_received(count)
+            return
+        if count < asked and not self.hang_up:
+            self.readable = False
+        self.bulk = count >= _BULK_SIZE
+        self.bytes_received += count
+        home.turn_bytes += count
+        operation.done_bytes = count
+        target = operation.buffer
+        if cython.compiled:
+            block_fills_buffer(block, count, target)
+        else:
+            target._fill(block.view[:count])
+        self.read_head = self.read_tail = None
+        resume = operation.settle(_COMPLETED, target, None)
+        operation = target = None
+        if resume:
+            home.resume()
 
     def stash_size(self) -> int:
         """Bytes taken from the kernel that nobody has read yet."""

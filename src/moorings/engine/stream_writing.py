@@ -131,7 +131,13 @@ class WritingStream(ReadingStream):
             elif self.hub is not None:
                 self.hub.defer(self)
         elif not self.dirty and self.hub is not None:
-            self.hub.mark_dirty(self)
+            hub = self.hub
+            if self.home.in_callback:
+                self.dirty = True
+                self.next_dirty = hub.dirty_head
+                hub.dirty_head = self
+            else:
+                hub.mark_dirty(self)
 
     def enter_write(self, operation: Operation) -> None:
         """`submit_write` as a callback."""

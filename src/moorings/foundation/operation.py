@@ -235,23 +235,24 @@ class Operation:
         if self.state == _COMPLETED and not self.closed:
             result = self.result_value
             if not cython.compiled and getrefcount(self) == REFERENCES_IN_AWAIT:
-                self._give_back()
+                # Nobody else holds this operation: make it as new and leave it with its owner, for the next call.
+                owner = self.owner
+                if (
+                    owner is not None
+                    and owner.spare is None
+                    and self.identity == 0
+                    and self.kind != ACTION
+                    and self.event is None
+                    and self.completed_handler is None
+                    and self.progress_handler is None
+                ):
+                    self.owner = self.result_value = None
+                    self.state = _STARTED
+                    self.blocking = self.face = self.task_waits = False
+                    self.count = self.done_bytes = 0
+                    owner.spare = self
             raise StopIteration(result)
         raise StopIteration(self.outcome())
-
-    def _give_back(self) -> None:
-        """Nobody else holds this operation: make it as new and leave it with its owner, for the next call."""
-        owner = self.owner
-        if owner is None or owner.spare is not None or self.identity != 0 or self.kind == ACTION:
-            return
-        if self.event is not None or self.completed_handler is not None or self.progress_handler is not None:
-            return
-        self.owner = None
-        self.result_value = None
-        self.state = _STARTED
-        self.blocking = self.face = self.task_waits = False
-        self.count = self.done_bytes = 0
-        owner.spare = self
 
     def outcome(self) -> Any:
         """The result, or the failure raised; what `await` gives."""

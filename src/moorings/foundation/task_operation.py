@@ -104,8 +104,8 @@ def start_operation(
 
     An OSError of the coroutine ends the operation in ERROR. `op.cancel()`, and cancelling a task that awaits it, cancel
     the coroutine; the operation then ends in CANCELED once the coroutine has cleaned up, and awaiting it raises
-    CancelledError. `undo` is called before an operation ends in ERROR or CANCELED, whether the coroutine has failed, has
-    not run at all, was interrupted, or had succeeded in that very moment.
+    CancelledError. `undo` is called before an operation ends in ERROR or CANCELED, whether the coroutine has failed,
+    has not run at all, was interrupted, or had succeeded in that very moment.
     """
     owner = _TaskOwner(home, undo)
     operation = Operation(home, owner, int(kind))

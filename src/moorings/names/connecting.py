@@ -34,7 +34,7 @@ async def connect_socket(
     *,
     local: tuple[Any, ...] | None = None,
     prepare: Callable[[socket.socket], object] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - its end is an error of this library
+    timeout: float | None = None,
 ) -> socket.socket:
     """Connect a new, non-blocking stream socket to `candidate`, and return it. The caller then owns it.
 
@@ -81,7 +81,7 @@ def _prepare(
 async def _connect(
     sock: socket.socket,
     candidate: Candidate,
-    timeout: float | None,  # noqa: ASYNC109
+    timeout: float | None,
 ) -> None:
     code = sock.connect_ex(candidate.sockaddr)
     if code in _STARTED:

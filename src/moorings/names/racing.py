@@ -188,7 +188,7 @@ class _Race(Generic[C, R]):
             answered = min(answered + 1, len(self.failures))
         await self._wait_for_failures(len(candidates), None)
 
-    async def _wait_for_failures(self, number: int, timeout: float | None) -> None:  # noqa: ASYNC109 - ends in silence
+    async def _wait_for_failures(self, number: int, timeout: float | None) -> None:
         try:
             async with asyncio.timeout(timeout):
                 while not self.over and len(self.failures) < number:

@@ -260,6 +260,8 @@ class Lifeline:
         home = stream.home
         if not stream.is_open() or home.dropped:
             return
+        if getattr(stream.label, "state", None) == State.CLOSED:
+            return  # closed from another thread: the home loop has not got to it yet
         made = "accepted by the listener made" if getattr(stream.label, "accepted", False) else "made"
         origin = "" if self.place is None else f", {made} at {self.place[0]}:{self.place[1]}"
         message = f"unclosed {stream.label}{origin}; close() it or use 'async with'"

@@ -27,7 +27,7 @@ cdef class SocketOutputStream:
     cdef public Home home
     cdef public object lifeline
 
-    @cython.locals(count=Py_ssize_t)
+    @cython.locals(count=Py_ssize_t, stream=TcpStream, operation=Operation)
     cpdef write_async(self, buffer)
     @cython.locals(here=bint, stream=TcpStream, operation=Operation)
     cpdef Operation _start_write(self, object data, Py_ssize_t count, object hook, int kind)

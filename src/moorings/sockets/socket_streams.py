@@ -78,7 +78,13 @@ class SocketInputStream:
         if stream.phase != _OPEN:
             raise stream.closed_error()
         if thread_ident() == self.home.thread_id:
-            operation = stream.new_operation(_OPERATION_WITH_PROGRESS)
+            operation = stream.spare
+            if operation is None:
+                operation = Operation(self.home, stream, _OPERATION_WITH_PROGRESS)
+            else:
+                stream.spare = None
+                operation.owner = stream
+                operation.kind = _OPERATION_WITH_PROGRESS
             operation.buffer = target
             operation.count = number
             operation.options = flags
@@ -112,6 +118,10 @@ class SocketInputStream:
         operation.hook = hook
         self.home.call(self.stream.enter_read, operation)
         return operation
+
+    def _is_open(self) -> bool:
+        """Whether a read can still be made; a dropped DataReader asks."""
+        return not self.closed and self.stream.is_open()
 
     def close(self) -> None:
         """Later reads fail with RO_E_CLOSED; the connection and its output go on. Source: WinRT IClosable.Close."""
@@ -161,7 +171,21 @@ class SocketOutputStream:
         else:
             data = memoryview(buffer).cast("B")
             count = data.nbytes
-        return self._start_write(data, count, None, _OPERATION_WITH_PROGRESS)
+        stream = self.stream
+        if stream.phase != _OPEN or stream.shut_wanted or thread_ident() != self.home.thread_id:
+            return self._start_write(data, count, None, _OPERATION_WITH_PROGRESS)
+        operation = stream.spare
+        if operation is None:
+            operation = Operation(self.home, stream, _OPERATION_WITH_PROGRESS)
+        else:
+            stream.spare = None
+            operation.owner = stream
+            operation.kind = _OPERATION_WITH_PROGRESS
+        operation.buffer = data
+        operation.count = count
+        operation.options = _WRITE
+        stream.submit_write(operation)
+        return operation
 
     def _start_write(self, data: Any, count: int, hook: Any, kind: int) -> Operation:
         """`write_async` for a DataWriter: `hook(operation, state)` runs before anybody sees the end."""
@@ -195,6 +219,10 @@ class SocketOutputStream:
         operation.options = _FLUSH
         self.home.call(stream.enter_write, operation)
         return operation
+
+    def _is_open(self) -> bool:
+        """Whether a write can still be made; a dropped DataWriter asks."""
+        return self.stream.is_open() and not self.stream.shut_wanted
 
     def close(self) -> None:
         """Half-close: FIN goes out behind the queued writes; reading goes on. Source: WinRT IClosable.Close."""
