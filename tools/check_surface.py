@@ -38,7 +38,7 @@ _PROTOCOLS: Final[dict[str, Callable[[Any], bool]]] = {
     "context_manager": lambda cls: hasattr(cls, "__enter__") and hasattr(cls, "__exit__"),
     "awaitable": lambda cls: hasattr(cls, "__await__"),
     # Before Python 3.12 `__buffer__` means nothing to the interpreter, but classes have it all the same.
-    "buffer": lambda cls: hasattr(cls, "__buffer__") or issubclass(cls, bytes | bytearray),
+    "buffer": lambda cls: hasattr(cls, "__buffer__") or issubclass(cls, bytes | bytearray) or _exports_memory(cls),
     "len": lambda cls: hasattr(cls, "__len__"),
     "iterable": lambda cls: hasattr(cls, "__iter__"),
     "sequence": lambda cls: issubclass(cls, collections.abc.Sequence),
@@ -321,3 +321,12 @@ def not_yet_text() -> str:
             else:
                 lines.append(finding.path)
     return "\n".join(lines) + "\n"
+
+
+def _exports_memory(cls: Any) -> bool:
+    """Whether instances export their memory. Before 3.12 a compiled class shows no attribute for that."""
+    try:
+        memoryview(cls(1)).release()
+    except TypeError:
+        return False
+    return True
