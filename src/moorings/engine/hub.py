@@ -261,7 +261,12 @@ class Hub:
     def _schedule_flush(self) -> None:
         if not self.flush_scheduled:
             self.flush_scheduled = True
-            self.home.loop.call_soon(self._on_flush)
+            try:
+                self.home.loop.call_soon(self._on_flush)
+            except RuntimeError:
+                self.flush_scheduled = False
+                self.home.usable("sending")
+                raise
 
     def flush_dirty(self) -> None:
         """Flush every source on the list; they may put themselves on it again for the next turn."""
@@ -288,7 +293,12 @@ class Hub:
         self.deferred_head = source
         if not self.turn_scheduled:
             self.turn_scheduled = True
-            self.home.loop.call_soon(self._on_turn)
+            try:
+                self.home.loop.call_soon(self._on_turn)
+            except RuntimeError:
+                self.turn_scheduled = False
+                self.home.usable("receiving")
+                raise
 
     def _on_turn(self) -> None:
         home = self.home

@@ -21,6 +21,7 @@ import threading
 import weakref
 from collections import deque
 from contextlib import suppress
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from moorings.foundation.home import Home, registry
@@ -202,9 +203,13 @@ class Workers:
 
         def call() -> None:
             try:
-                handler(sender, *arguments)
+                result = handler(sender, *arguments)
             except BaseException as error:  # noqa: BLE001 - the program's handler may raise anything; reported once
                 report_from_worker(home, f"{handler!r} failed", error)
+                return
+            if iscoroutine(result):
+                with suppress(RuntimeError):
+                    home.loop.call_soon_threadsafe(home.run, result)
 
         self.submit_in_order(sender, call)
 

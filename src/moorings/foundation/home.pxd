@@ -21,6 +21,7 @@ cdef class Home:
     cdef public object fast_get_loop
     cdef public object fast_add
     cdef public object adding
+    cdef public object tasks
 
     cpdef bint on_home_thread(self)
     cpdef bint has_budget(self)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
@@ -32,7 +33,7 @@ else:
     from moorings._pure import run_task_callback, thread_ident
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from contextvars import Context
 
 #: Awaits that may complete at once, without suspending, before the next one has to wait for the next loop turn.
@@ -63,6 +64,7 @@ class Home:
         "next_argument",
         "next_callback",
         "next_context",
+        "tasks",
         "thread_id",
         "turn_bytes",
     )
@@ -84,6 +86,7 @@ class Home:
         self.fast_get_loop: Any = None
         self.fast_add: Any = None
         self.adding: Any = None
+        self.tasks: Any = None
         done = loop.create_future()
         done.set_result(None)
         self.done_future: Any = done
@@ -146,9 +149,26 @@ class Home:
             workers.submit(self, handler, *arguments)
             return
         try:
-            handler(*arguments)
+            result = handler(*arguments)
         except Exception as error:  # noqa: BLE001 - the program's handler may raise anything; it is reported, once
             self.report(f"{handler!r} failed", error)
+            return
+        if iscoroutine(result):
+            self.run(result)
+
+    def run(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Let what an `async def` handler returned run on this loop (home thread); its failure is reported, once."""
+        task = self.loop.create_task(coroutine)
+        if self.tasks is None:
+            self.tasks = set()
+        self.tasks.add(task)  # the loop itself keeps only weak references
+        task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.report(f"{task.get_coro()!r} failed", error)
 
     def report(self, message: str, exception: BaseException, source: object = None) -> None:
         """Hand a failure that has no caller to the loop's exception handler, once."""
@@ -178,7 +198,8 @@ class _Registry:
     def _add(self, loop: asyncio.AbstractEventLoop, background: bool = False, thread_id: int | None = None) -> Home:
         with self._lock:
             for key in [key for key, home in self._homes.items() if home.loop.is_closed()]:
-                del self._homes[key]
+                # No thread is its own any more: what still refers to it gets the error of a closed loop.
+                self._homes.pop(key).thread_id = 0
             home = Home(loop, thread_id or threading.get_ident(), background)
             self._homes[id(loop)] = home
             return home

@@ -26,6 +26,7 @@ import itertools
 import math
 from asyncio import AbstractEventLoop, CancelledError, InvalidStateError
 from contextvars import Context, copy_context
+from inspect import iscoroutine
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -414,7 +415,9 @@ class Operation:
         self.completed_handler = once
         # Where the operation ends at this moment on its own thread, both see handler and end: one of them calls.
         if self.state != _STARTED and once.claim():
-            handler(self, AsyncStatus(self.state))
+            result = handler(self, AsyncStatus(self.state))
+            if iscoroutine(result):
+                self.home.call(self.home.run, result)
 
     @property
     def progress(self) -> Any:
@@ -471,12 +474,12 @@ class Operation:
         return AsyncStatus(self.state)
 
     def _block(self, timeout: float | None, verb: str) -> None:
+        self.home.usable(verb)
         if thread_ident() == self.home.thread_id:
             raise RuntimeError(
                 f"{verb} on the thread of the object's own event loop would wait for itself for ever; "
                 "use 'await', or wrap the handler in moorings.blocking(...)"
             )
-        self.home.usable(verb)
         with _event_gate:
             event = self.event
             if event is None:

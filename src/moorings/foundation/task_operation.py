@@ -110,6 +110,7 @@ def start_operation(
     owner = _TaskOwner(home, undo)
     operation = Operation(home, owner, int(kind))
     try:
+        home.usable("starting an operation")
         home.call(owner.start, operation, coroutine)
     except OSError:
         coroutine.close()
