@@ -255,6 +255,21 @@ async def test_the_end_is_seen_although_events_had_stopped() -> None:
         assert await read(stream, 99) == b""
 
 
+async def test_urgent_data_does_not_stall_the_stream() -> None:
+    """The kernel stops reading at the urgent byte, and no event tells that there is more behind it."""
+    with stream_and_peer() as (stream, peer):
+        for waits in (False, True):
+            operation = stream.read(Buffer(5), 5, NONE) if waits else None
+            peer.send(b"abc")
+            peer.send(b"!", socket.MSG_OOB)
+            peer.send(b"ef")
+            await turns(5)
+            if operation is None:
+                operation = stream.read(Buffer(5), 5, NONE)
+            async with asyncio.timeout(PATIENCE):
+                assert bytes(await operation) == b"abcef"
+
+
 # -- the turn's budget -----------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ The set exists only while something is registered, so that a finished program le
 from __future__ import annotations
 
 import os
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 #: Bytes of the receive block that all streams of a loop share.
 RECEIVE_BLOCK_SIZE = 262144
 
-EDGE_BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
-EDGE_WRITE_ONLY = EPOLLOUT | EPOLLRDHUP | EPOLLET
+EDGE_BOTH = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET
+EDGE_WRITE_ONLY = EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET
 READ_MASK = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 _NOBODY = (0, 0)
 WRITE_MASK = EPOLLOUT | EPOLLHUP | EPOLLERR

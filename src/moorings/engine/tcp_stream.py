@@ -53,8 +53,10 @@ _WRITE = 32
 _FLUSH = 64
 _CLOSE = 128
 
-_READ_EVENTS = 0x1 | 0x8 | 0x10 | 0x2000
-_HANG_UP_EVENTS = 0x8 | 0x10 | 0x2000
+_READ_EVENTS = 0x1 | 0x2 | 0x8 | 0x10 | 0x2000
+# After these a short read does not mean that the kernel has no more: the end follows, or urgent data (tcp(7)) cuts the
+# stream into pieces that are read one by one.
+_HANG_UP_EVENTS = 0x2 | 0x8 | 0x10 | 0x2000
 _WRITE_EVENTS = 0x4 | 0x8 | 0x10
 
 _ACTION = 0
