@@ -17,6 +17,7 @@ The set exists only while something is registered, so that a finished program le
 
 from __future__ import annotations
 
+import errno
 import os
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,7 @@ class Hub:
         if result < 0:
             if self.count == 0:
                 self._close()
-            raise errors.from_errno(-result, f"watching descriptor {fd}")
+            raise _cannot_watch(fd, -result)
         self.free_slots.pop()
         self.next_serial = 1 if serial == 0x7FFFFFFF else serial + 1
         source.fd = fd
@@ -322,6 +323,13 @@ class Hub:
             home.in_callback = False
             if self.dirty_head is not None:
                 self._schedule_flush()
+
+
+def _cannot_watch(fd: int, code: int) -> OSError:
+    if code != errno.ENOSPC:
+        return errors.from_errno(code, f"watching descriptor {fd}")
+    reason = f"watching descriptor {fd}: the limit in /proc/sys/fs/epoll/max_user_watches is reached"
+    return errors.make(errors.WSAENOBUFS, reason, errno=code)
 
 
 def _close_set(epoll: Epoll) -> None:

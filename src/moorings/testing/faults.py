@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings import errors
 from moorings._native_switch import native_mode
-from moorings.engine.hub import Hub, hub_of
+from moorings.engine.hub import Hub
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
 
@@ -152,9 +152,11 @@ def faulty(
 ) -> Generator[FaultPlan]:
     """Let the system calls of `target` follow `plan` inside the block.
 
-    Of a socket or stream that is recv, send, sendmsg and shutdown; of a listener accept; of a hub epoll_ctl and
-    epoll_wait, once something is registered. Errors: ERROR_NOT_SUPPORTED in compiled mode, but for listeners;
-    E_ILLEGAL_METHOD_CALL for a target without a descriptor.
+    Of a socket or stream that is recv, send, sendmsg and shutdown; of a listener accept; of a hub, once something is
+    registered (`moorings.engine.hub.current_hub()`), epoll_ctl and epoll_wait.
+
+    Errors: ERROR_NOT_SUPPORTED in compiled mode, but for listeners; E_ILLEGAL_METHOD_CALL for a target without a
+    descriptor.
     """
     holder, name = _seam(target)
     real = getattr(holder, name)
@@ -185,10 +187,3 @@ def _seam(target: Any) -> tuple[Any, str]:
             raise errors.illegal_call("faulty: nothing is registered in the hub", "open a socket first")
         return target.epoll, "_epoll"
     return target, "plain_socket"
-
-
-def hub_of_running_loop() -> Hub:
-    """The hub behind the sockets of the running loop, as a target for `faulty`."""
-    from moorings.foundation.home import current_home  # noqa: PLC0415 (only here)
-
-    return hub_of(current_home())
