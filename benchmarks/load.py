@@ -11,6 +11,7 @@ import sys
 import time
 
 CAPACITY = 1 << 20
+SETTLE = 0.002
 
 
 class Load:
@@ -77,9 +78,9 @@ class Load:
                     connection.send(message)
                 else:
                     pending -= 1
-        wall = clock() - before
+        wall, own_used = clock() - before, time.process_time_ns() - own_before
+        time.sleep(SETTLE)
         server_used = time.clock_gettime_ns(self.server_clock) - server_before
-        own_used = time.process_time_ns() - own_before
         samples.sort()
         middle, late = (samples[len(samples) // 2], samples[len(samples) * 99 // 100]) if samples else (0, 0)
         return f"{answered} {wall} {server_used} {own_used} {middle} {late}"
