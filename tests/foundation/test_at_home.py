@@ -28,8 +28,15 @@ def other_home() -> Iterator[Home]:
     async def home() -> Home:
         return current_home()
 
+    async def settle() -> None:
+        """A task whose cancelling is on its way ends before the loop does."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
+
     try:
         yield asyncio.run_coroutine_threadsafe(home(), loop).result()
+        asyncio.run_coroutine_threadsafe(settle(), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
