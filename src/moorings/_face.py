@@ -21,6 +21,7 @@ from moorings.foundation.at_home import run_at_home
 from moorings.foundation.background import report_from_worker, workers
 from moorings.foundation.home import current_home
 from moorings.foundation.operation import ACTION, Operation
+from moorings.foundation.projection import check_float
 from moorings.names.host_name import HostName
 from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.connection import post
@@ -60,7 +61,7 @@ def _parse(url: str, *, listening: bool) -> _Target:
     if not colon:
         raise errors.invalid_argument(f"{url!r} is no URL; write it as 'tcp://host:port'")
     if scheme in _LATER:
-        raise errors.not_implemented(f"{scheme}:// URLs", _LATER[scheme])
+        raise errors.not_implemented(f"a {scheme}:// URL", _LATER[scheme])
     if scheme != "tcp":
         raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; use 'tcp://host:port'")
     place = rest.removesuffix("/")
@@ -85,7 +86,7 @@ def _split(text: str, url: str) -> tuple[str, str]:
 
 
 def _check_timeout(timeout: float | None, name: str) -> None:
-    if timeout is not None and not timeout >= 0:
+    if timeout is not None and not check_float(timeout, name) >= 0:
         raise ValueError(f"{name} must be a number of seconds from 0, or None")
 
 
@@ -188,6 +189,9 @@ class Listening:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.drain(0 if kind is not None else self._options.drain_timeout)
+
+    def __repr__(self) -> str:
+        return f"<Listening {self.listener!r}>"
 
 
 def _serving(handler: Callable[[StreamSocket], object]) -> Callable[[object, Args], Serving | None]:

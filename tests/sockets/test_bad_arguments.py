@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from typing import TYPE_CHECKING, Any
@@ -273,13 +274,18 @@ READS: list[tuple[Callable[[StreamSocket], Any], Expected]] = [
     (lambda ours: ours.read_exactly(b"5"), TypeError),
     (lambda ours: ours.read_until(b""), ValueError),
     (lambda ours: ours.read_until("\n"), TypeError),
-    (lambda ours: ours.read_until(None), (ValueError, TypeError)),
+    (lambda ours: ours.read_until(None), TypeError),
+    (lambda ours: ours.read(1.5), TypeError),
+    (lambda ours: ours.read_until(b"x", "5"), TypeError),
+    (lambda ours: anext(ours.lines(limit="5")), TypeError),
 ]
 
 
 @pytest.mark.parametrize(("call", "expected"), READS)
 async def test_python_reads(call: Callable[[StreamSocket], Any], expected: Any) -> None:
     async with socket_and_peer() as (ours, peer):
+        with pytest.raises(expected):
+            await asyncio.wait_for(call(ours), 20)  # before anything has arrived
         peer.send(b"kept")
         with pytest.raises(expected):
             await call(ours)

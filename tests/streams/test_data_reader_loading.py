@@ -390,6 +390,15 @@ async def test_read_until(make: Callable[..., Any]) -> None:
             await reader.read_until(b"")
 
 
+@pytest.mark.parametrize("arguments", [("--",), (None,), (b"-", "5"), (5,)])
+async def test_read_until_refuses_bad_arguments_before_it_waits(arguments: tuple[Any, ...]) -> None:
+    stream = ScriptedInput(b"data")
+    with DataReader(stream) as reader:
+        with pytest.raises(TypeError):
+            await reader.read_until(*arguments)
+        assert stream.asked == []
+
+
 @both_ways
 async def test_read_until_has_a_limit(make: Callable[..., Any]) -> None:
     with DataReader(make(b"abc\nabcd\n", b"xyz")) as reader:

@@ -8,12 +8,14 @@ called; awaiting it sends the queue. Mutable data is copied, so it may change at
 from __future__ import annotations
 
 from asyncio import IncompleteReadError, LimitOverrunError, get_running_loop, sleep
+from operator import index
 from typing import TYPE_CHECKING, Any, Self
 
 from moorings import errors
 from moorings.foundation.at_home import run_at_home
 from moorings.foundation.operation import OPERATION_WITH_PROGRESS, Operation
 from moorings.sockets.connection import State, post
+from moorings.streams.views import check_separator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -46,8 +48,8 @@ class StreamFace:
         Errors: RO_E_CLOSED after `close()`; E_ILLEGAL_METHOD_CALL while another read is pending; those of the
         connection, such as ConnectionResetError. Cancellation: *nothing happened*, *retry safe*.
         """
-        if n < 0:
-            raise ValueError("n must not be negative")
+        if type(n) is not int or n < 0:
+            n = _count(n)
         stream = self._stream("read")
         if get_running_loop() is not stream.home.loop:
             return await run_at_home(stream.home, lambda: self.read(n), stream.unread)
@@ -63,8 +65,8 @@ class StreamFace:
         Errors: `asyncio.IncompleteReadError`, with the bytes that came, when the stream ends before; else as `read`.
         Cancellation: *nothing happened*, *retry safe*: what has arrived stays for the next read.
         """
-        if n < 0:
-            raise ValueError("n must not be negative")
+        if type(n) is not int or n < 0:
+            n = _count(n)
         stream = self._stream("read_exactly")
         if get_running_loop() is not stream.home.loop:
             return await run_at_home(stream.home, lambda: self.read_exactly(n), stream.unread)
@@ -81,8 +83,7 @@ class StreamFace:
         `asyncio.LimitOverrunError` when `limit` bytes hold no separator (they stay for the next read); else as `read`.
         Cancellation: *nothing happened*, *retry safe*.
         """
-        if not separator:
-            raise ValueError("the separator must not be empty")
+        check_separator(separator, limit)
         stream = self._stream("read_until")
         if get_running_loop() is not stream.home.loop:
             return await run_at_home(stream.home, lambda: self.read_until(separator, limit), stream.unread)
@@ -201,6 +202,14 @@ class StreamFace:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _count(n: Any) -> int:
+    """Check a number of bytes before anybody waits for them: TypeError, ValueError."""
+    number = index(n)
+    if number < 0:
+        raise ValueError("n must not be negative")
+    return number
 
 
 async def _take_turn(stream: TcpStream, member: str) -> None:

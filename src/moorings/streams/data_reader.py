@@ -48,7 +48,7 @@ from moorings.streams.formats import (
 )
 from moorings.streams.interfaces import IDataReader, IInputStream
 from moorings.streams.stream_owner import BUSY, NO_STREAM, StreamOwner
-from moorings.streams.views import bytes_view, fillable_view
+from moorings.streams.views import bytes_view, check_separator, fillable_view
 
 if TYPE_CHECKING:
     import cython
@@ -441,8 +441,7 @@ class DataReader(StreamOwner):
         `asyncio.LimitOverrunError` when `limit` bytes hold no separator (they stay); else those of `load_async`.
         Cancellation: *retry safe* on socket streams: what has arrived stays for the next read.
         """
-        if not separator:
-            raise ValueError("the separator must not be empty")
+        check_separator(separator, limit)
         start = 0
         while True:
             size = self.unconsumed_buffer_length

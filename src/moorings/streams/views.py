@@ -6,13 +6,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
+from moorings.foundation.projection import check_int
 from moorings.foundation.winrt_array import readable_view
 from moorings.streams.buffer import Buffer, wrap
 
 if TYPE_CHECKING:
     from moorings.foundation.scalars import WriteableBuffer
 
-__all__ = ["bytes_view", "fillable_buffer", "fillable_view"]
+__all__ = ["bytes_view", "check_separator", "fillable_buffer", "fillable_view"]
 
 
 def bytes_view(data: Any, name: str) -> memoryview:
@@ -59,3 +60,12 @@ def _view(data: Any, name: str) -> memoryview[Any]:
             view: memoryview = export(0)
             return view
     return readable_view(data, name)
+
+
+def check_separator(separator: object, limit: object) -> None:
+    """Check the arguments of a `read_until` before it waits for anything: TypeError, or ValueError where empty."""
+    if not isinstance(separator, bytes | bytearray | memoryview):
+        raise TypeError(f"separator must be bytes, not {type(separator).__name__}")
+    if not separator:
+        raise ValueError("the separator must not be empty")
+    check_int(limit, 64, "limit")
