@@ -23,6 +23,7 @@ from moorings import EndReason, errors
 from moorings.connectivity.network_adapter import network_adapters
 from moorings.engine.stream_writing import WRITE_QUEUE_LIMIT
 from moorings.engine.tcp_stream import CLOSE_TIMEOUT
+from moorings.names.connecting import connect_socket
 from moorings.names.racing import attempts_of
 from winrt.windows.foundation import AsyncStatus, IAsyncAction, IAsyncOperation
 from winrt.windows.networking import EndpointPair, HostName, HostNameSortOptions
@@ -180,6 +181,33 @@ async def test_refused() -> None:
         assert [attempt.address for attempt in attempts_of(error)] == [f"127.0.0.1:{port}"]
         assert operation.status == AsyncStatus.ERROR
         assert int(operation.error_code) == errors.WSAECONNREFUSED
+
+
+def has_peer(plain: socket.socket) -> bool:
+    try:
+        plain.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+async def test_a_peer_that_resets_at_once_is_for_the_first_read_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    with plain_listener() as listening:
+
+        async def connect_and_lose(*arguments: Any, **options: Any) -> socket.socket:
+            made = await connect_socket(*arguments, **options)
+            reset(listening.accept()[0])
+            await until(lambda: not has_peer(made))
+            return made
+
+        monkeypatch.setattr("moorings.sockets.opening.connect_socket", connect_and_lose)
+        ours = StreamSocket()
+        await ours.connect_async(LOCALHOST, port_of(listening))
+        assert ours.information.remote_port == port_of(listening)
+        assert int(ours.information.local_port) > 0
+        with pytest.raises(ConnectionResetError):
+            await ours.read()
+        ours.close()
 
 
 async def test_host_not_found() -> None:

@@ -94,9 +94,16 @@ class EventSource(Generic[S, A]):
             self._handlers = ()
 
     def fire(
-        self, sender: S, args: A, report: Callable[[BaseException, Callable[[S, A], object]], object]
+        self,
+        sender: S,
+        args: A,
+        report: Callable[[BaseException, Callable[[S, A], object]], object],
+        start: Callable[[Callable[[S, A], object], Awaitable[Any]], object] | None = None,
     ) -> list[tuple[Callable[[S, A], object], Awaitable[Any]]]:
         """Call each handler with (*sender*, *args*) and return the awaitables that handlers gave back.
+
+        With *start* each awaitable goes to *start* (handler, awaitable) at once, before the next handler is called,
+        which may block; the list is empty then.
 
         An exception of one handler goes to *report* (exception, handler) and hurts no other handler. CancelledError
         counts as such an exception; KeyboardInterrupt, SystemExit and their like pass through.
@@ -110,5 +117,8 @@ class EventSource(Generic[S, A]):
                 continue
             if result is not None and isinstance(result, Awaitable):
                 awaitable: Awaitable[Any] = cast("Any", result)
-                pending.append((handler, awaitable))
+                if start is None:
+                    pending.append((handler, awaitable))
+                else:
+                    start(handler, awaitable)
         return pending

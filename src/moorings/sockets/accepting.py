@@ -95,6 +95,7 @@ class Accepting:
         "_waiters",
         "accepted",
         "acceptor",
+        "ending",
         "home",
         "iterating",
         "max_connections",
@@ -127,6 +128,7 @@ class Accepting:
         self.taken: deque[StreamSocket] = deque()
         self.iterating = False
         self.stopped = False
+        self.ending = False
         self.max_connections: int | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._finished_callback = self._finished
@@ -236,8 +238,7 @@ class Accepting:
         if owner is None:
             return  # dropped by the program; the arguments close the connection
         if not home.background:
-            for handler, awaitable in owner._event.fire(owner, args, self._report):
-                self._own_task(awaitable, on_worker=runs_on_worker(handler))
+            owner._event.fire(owner, args, self._report, self._own_task)
             return
         self.running += 1
         self.update()
@@ -255,9 +256,12 @@ class Accepting:
         def report(error: BaseException, handler: object) -> None:
             report_from_worker(home, self._failure(handler), error)
 
+        def start(handler: object, awaitable: Awaitable[Any]) -> None:
+            if not post(home, partial(self._own_task, handler, awaitable)) and inspect.iscoroutine(awaitable):
+                awaitable.close()  # the end of the program
+
         try:
-            for _, awaitable in owner._event.fire(owner, args, report):
-                post(home, partial(self._own_task, awaitable))
+            owner._event.fire(owner, args, report, start)
         except BaseException as error:  # noqa: BLE001 - SystemExit and its like end neither the thread nor the program
             report(error, owner._event)
         finally:
@@ -275,7 +279,7 @@ class Accepting:
         assert self.home is not None
         self.home.report(self._failure(handler), error, self.owner())
 
-    def _own_task(self, awaitable: Awaitable[Any], *, on_worker: bool = False) -> None:
+    def _own_task(self, handler: object, awaitable: Awaitable[Any]) -> None:
         """Run what a handler returned as a task of the listener. (No coroutine of ours around it: it would cost every
         idle connection memory, and every message time.)
         """
@@ -288,7 +292,7 @@ class Accepting:
         task: asyncio.Task[Any] = self.home.loop.create_task(coroutine)
         self.tasks[task] = connection
         task.add_done_callback(self._task_ended)
-        if on_worker:
+        if runs_on_worker(handler):
             self.running += 1
             task.add_done_callback(lambda _task: self._worker_done())
             self.update()

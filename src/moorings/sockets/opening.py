@@ -111,8 +111,12 @@ class Opener:
         self._local_host, self._local_service = local
         self._adapter = adapter
 
-    async def open(self, *, attempt_timeout: float | None = ATTEMPT_TIMEOUT) -> socket.socket:
-        """Resolve, race and return a connected socket with its options set."""
+    async def open(self, *, attempt_timeout: float | None = ATTEMPT_TIMEOUT) -> tuple[socket.socket, Any]:
+        """Resolve, race and return a connected socket with its options set, and the socket address it reached.
+
+        The address is the one that was asked for: the kernel forgets it when the peer resets at once, which is for the
+        first read or write to tell.
+        """
         interface = None if self._adapter is None else self._adapter.interface_name
         candidates: Sequence[Candidate] = await endpoint_candidates(self._host, self._service, interface_name=interface)
         if self._local_host is not None:
@@ -120,7 +124,7 @@ class Opener:
         return await race(
             candidates,
             self._attempt,
-            discard=socket.socket.close,
+            discard=lambda made: made[0].close(),
             what=f"connecting to {endpoint_text(self._host.display_name, self._service)}",
             stagger=STAGGER,
             attempt_timeout=attempt_timeout,
@@ -140,16 +144,17 @@ class Opener:
             raise errors.make(errors.ERROR_NO_DATA, reason)
         return fitting
 
-    async def _attempt(self, candidate: Candidate) -> socket.socket:
+    async def _attempt(self, candidate: Candidate) -> tuple[socket.socket, Any]:
         local: tuple[Any, ...] | None = None
         if self._local_host is not None:
             local = await local_sockaddr(self._local_host, self._local_service, candidate.family)
         elif self._local_service not in {"", "0"}:
             port = await local_port(self._local_service)
             local = ("::", port, 0, 0) if candidate.family == socket.AF_INET6 else ("0.0.0.0", port)
-        return await connect_socket(
+        plain_socket = await connect_socket(
             candidate, local=local, prepare=lambda plain_socket: self._prepare(plain_socket, candidate)
         )
+        return plain_socket, candidate.sockaddr
 
     def _prepare(self, plain_socket: socket.socket, candidate: Candidate) -> None:
         self._settings.apply(plain_socket)

@@ -249,11 +249,11 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
 
     async def _open(self, home: Home, opener: Opener) -> None:
         connection = self._connection
-        plain_socket = await opener.open()
+        plain_socket, remote = await opener.open()
         try:
             if connection.state != State.BUSY:
                 raise errors.aborted(f"{connection} was closed while it was connecting")
-            self._adopt(home, plain_socket)
+            self._adopt(home, plain_socket, remote)
         except BaseException:
             plain_socket.close()
             raise
@@ -273,12 +273,8 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         if connection.state != State.CLOSED:
             connection.state = State.NEW
 
-    def _adopt(self, home: Home, plain_socket: socket.socket) -> None:
+    def _adopt(self, home: Home, plain_socket: socket.socket, remote: Any) -> None:
         connection = self._connection
-        try:
-            remote = plain_socket.getpeername()
-        except OSError as error:
-            raise errors.from_os_error(error, f"{connection}: the connection ended at once") from error
         stream = TcpStream(hub_of(home), plain_socket, connection)
         connection.opened(stream, remote)
         self._attach(stream)
@@ -436,7 +432,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
 
         def use(taken: socket.socket) -> None:
             result._connection.settings = settings_of(taken)
-            result._adopt(home, taken)
+            result._adopt(home, taken, taken.getpeername())
             result._stream("from_socket").unread(received)
 
         def adopt() -> None:

@@ -287,7 +287,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
     def stop_accepting(self) -> None:
         """Give the port back at once; open connections and their handlers go on. Connections nobody took are reset."""
         self._require("stop_accepting")
-        self._accepting.stopped = True
+        self._accepting.stopped = self._accepting.ending = True
         self._at_home(self._accepting.release_port)
 
     async def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> DrainReport:
@@ -320,7 +320,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
         operation, self._bind_operation = self._bind_operation, None
         if state == State.BUSY and operation is not None:
             operation.cancel()
-        accepting.stopped = True
+        accepting.stopped = accepting.ending = True
         self._at_home(accepting.release_port)
 
     async def __aenter__(self) -> Self:
@@ -333,7 +333,10 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
 
     def __del__(self) -> None:
         accepting = getattr(self, "_accepting", None)
-        if accepting is None or accepting.acceptor is None or accepting.home is None or accepting.home.dropped:
+        # `ending`: called from another thread, the home loop may not have got to it yet.
+        if accepting is None or accepting.acceptor is None or accepting.ending:
+            return
+        if accepting.home is None or accepting.home.dropped:
             return
         file, line = accepting.place
         message = f"unclosed {accepting}, made at {file}:{line}; close() it or use 'async with'"
