@@ -161,3 +161,25 @@ def test_registration_from_many_threads_loses_nothing() -> None:
         thread.join(10)
     assert len(source) == 800
     assert len({token for mine in keep for token in mine}) == 800
+
+
+def test_start_gets_each_awaitable_before_the_next_handler_is_called() -> None:
+    """A later handler may block: it does not hold back an `async def` one before it."""
+    event: EventSource[str, str] = EventSource()
+    order: list[str] = []
+
+    async def coroutine(_sender: str, _args: str) -> None:
+        raise AssertionError
+
+    def plain(_sender: str, _args: str) -> None:
+        order.append("plain")
+
+    def start(handler: object, awaitable: Any) -> None:
+        assert handler is coroutine
+        awaitable.close()
+        order.append("started")
+
+    event.add(coroutine)
+    event.add(plain)
+    assert event.fire("sender", "args", lambda *_: None, start) == []
+    assert order == ["started", "plain"]
