@@ -177,6 +177,9 @@ class Listening:
 
     def __aiter__(self) -> AsyncIterator[StreamSocket]:
         """Iterate over new connections (only without a handler). Ends when the listener accepts no more."""
+        if not self._bound:
+            hint = "use it with 'async with', or await it first"
+            raise errors.illegal_call("moorings.listen(): it does not listen yet", hint)
         return self.listener.__aiter__()
 
     def __await__(self) -> Generator[Any, None, Self]:

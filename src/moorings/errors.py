@@ -536,9 +536,9 @@ def from_os_error(exc: OSError, reason: str) -> OSError:
     return from_errno(exc.errno, reason, cause=exc)
 
 
-def closed(what: str) -> CodedError:
-    """RO_E_CLOSED. *what* names class and endpoints, such as ``"StreamSocket to 192.0.2.1:80"``."""
-    return make(RO_E_CLOSED, f"{what} is closed")
+def closed(what: str, hint: str = "") -> CodedError:
+    """RO_E_CLOSED. *what* names class and endpoints, such as ``"StreamSocket to 192.0.2.1:80"``; *hint* says why."""
+    return make(RO_E_CLOSED, f"{what} is closed: {hint}" if hint else f"{what} is closed")
 
 
 def illegal_call(what: str, hint: str = "") -> CodedError:

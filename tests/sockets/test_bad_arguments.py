@@ -255,6 +255,12 @@ async def test_drain_timeout() -> None:
     listener.close()
 
 
+async def test_iterating_before_it_listens() -> None:
+    with pytest.raises(OSError, match="does not listen yet: use it with 'async with', or await it") as caught:
+        aiter(moorings.listen("tcp://127.0.0.1:0"))
+    assert getattr(caught.value, "winerror", None) == errors.E_ILLEGAL_METHOD_CALL
+
+
 def test_members_of_the_broker() -> None:
     for cls in (StreamSocket, StreamSocketListener):
         refused(lambda: cls().enable_transfer_ownership("not a guid"), TypeError)  # noqa: B023

@@ -456,9 +456,9 @@ class ReadingStream(Source):
     def closed_error(self) -> OSError:
         """What a call gets that comes too late."""
         if self.phase == _OPEN and self.shut_wanted:
-            return errors.closed(f"{self.label}: writing was shut down")
+            return errors.closed(f"the sending side of {self.label}", "writing was shut down")
         if self.home.dropped:
-            return errors.closed(f"{self.label}: belongs to the parent process")
+            return errors.closed(f"{self.label}", "it belongs to the parent process")
         return errors.closed(f"{self.label}")
 
     def reading(self) -> bool:

@@ -107,11 +107,10 @@ class Home:
     def usable(self, what: str) -> None:
         """Raise RO_E_CLOSED where this home can no longer run anything, and say what to do."""
         if self.dropped:
-            raise errors.closed(f"{what}: the object belongs to the parent process; make a new one after fork()")
+            raise errors.closed(f"{what}: the object", "it belongs to the parent process; make a new one after fork()")
         if self.loop.is_closed():
-            raise errors.closed(
-                f"{what}: the event loop it lives on is closed; make and use the object inside one asyncio.run()"
-            )
+            hint = "make and use the object inside one asyncio.run()"
+            raise errors.closed(f"{what}: the event loop of the object", hint)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Run `function` on the home thread: now if this is it, else as soon as the loop gets to it."""

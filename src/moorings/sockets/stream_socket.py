@@ -146,7 +146,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         connection = self._connection
         home = connection.home
         if home is not None and home.dropped:
-            raise errors.closed(f"{connection}: belongs to the parent process; make a new one after fork()")
+            raise errors.closed(str(connection), "it belongs to the parent process; make a new one after fork()")
         require(connection.state, RULES, member, str(connection), HINTS)
 
     def _stream(self, member: str) -> TcpStream:

@@ -113,7 +113,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
     def _require(self, member: str) -> None:
         accepting = self._accepting
         if accepting.home is not None and accepting.home.dropped:
-            raise errors.closed(f"{accepting}: belongs to the parent process; make a new one after fork()")
+            raise errors.closed(str(accepting), "it belongs to the parent process; make a new one after fork()")
         require(accepting.state, RULES, member, str(accepting), HINTS)
 
     # -- binding -----------------------------------------------------------------------------------------------------

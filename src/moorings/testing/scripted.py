@@ -449,7 +449,7 @@ class ScriptedStream(OperationOwner):
     def closed_error(self) -> OSError:
         """What a call gets that comes too late."""
         if self.phase == _OPEN and self.shut_wanted:
-            return errors.closed(f"{self.label}: writing was shut down")
+            return errors.closed(f"the sending side of {self.label}", "writing was shut down")
         return errors.closed(self.label)
 
     def __repr__(self) -> str:
