@@ -11,6 +11,7 @@ import pytest
 from tests.engine.pairs import receive, socket_and_peer
 from tests.sockets.peers import client_of, plain_listener, port_of
 
+import moorings
 from moorings import errors
 from winrt.windows.networking import EndpointPair, HostName, HostNameSortOptions
 from winrt.windows.networking.sockets import SocketProtectionLevel, StreamSocket, StreamSocketListener
