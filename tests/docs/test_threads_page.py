@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.docs.documents import ROOT, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONTRACT = "sockets/test_thread_contract.py"
 SCRIPTS = "sockets/test_plain_scripts.py"
