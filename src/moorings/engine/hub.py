@@ -220,7 +220,16 @@ class Hub:
         home.in_callback = True
         home.eager = True
         try:
-            self._serve_ready(epoll, count)
+            if cython.compiled:
+                self._serve_ready(epoll, count)
+            else:
+                # The same in one step: a call costs what it does.
+                tokens = epoll.tokens
+                for fd, mask in epoll.events:
+                    slot, serial = tokens.get(fd, _NOBODY)
+                    source = self.slots[slot] if slot < len(self.slots) else None
+                    if source is not None and source.serial == serial and self.epoll is epoll:
+                        source.on_events(mask)
             if self.dirty_head is not None:
                 self.flush_dirty()
         finally:
@@ -231,23 +240,13 @@ class Hub:
 
     def _serve_ready(self, epoll: Epoll, count: int) -> None:
         """Tell each source what happened to it; serving one may end others, or the whole set."""
-        if cython.compiled:
-            for index in range(count):
-                slot = epoll.slot(index)
-                if self.epoll is not epoll or slot >= len(self.slots):
-                    break
-                source = self.slots[slot]
-                if source is not None and source.serial == epoll.serial(index):
-                    source.on_events(epoll.mask(index))
-        else:
-            tokens = epoll.tokens
-            for fd, mask in epoll.events:
-                slot, serial = tokens.get(fd, _NOBODY)
-                if self.epoll is not epoll or slot >= len(self.slots):
-                    break
-                source = self.slots[slot]
-                if source is not None and source.serial == serial:
-                    source.on_events(mask)
+        for index in range(count):
+            slot = epoll.slot(index)
+            if self.epoll is not epoll or slot >= len(self.slots):
+                break
+            source = self.slots[slot]
+            if source is not None and source.serial == epoll.serial(index):
+                source.on_events(epoll.mask(index))
 
     def mark_dirty(self, source: Source) -> None:
         """`source` has something queued: flush it when the callback, or the loop turn, ends."""

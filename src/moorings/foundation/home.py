@@ -130,8 +130,17 @@ class Home:
         self.next_argument = None
         self.eager = False
         try:
-            if not run_task_callback(context, callback, argument):
-                self.loop.call_soon(callback, argument, context=context)
+            if cython.compiled:
+                if not run_task_callback(context, callback, argument):
+                    self.loop.call_soon(callback, argument, context=context)
+            else:
+                try:
+                    context.run(callback, argument)
+                except RuntimeError as error:
+                    # A task's wake-up raises no RuntimeError of its own: the context is entered already.
+                    if "already entered" not in str(error):
+                        raise
+                    self.loop.call_soon(callback, argument, context=context)
         finally:
             self.eager = True
 

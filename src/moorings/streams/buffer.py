@@ -81,7 +81,7 @@ class Buffer(BufferBase):
     @property
     def length(self) -> int:
         """The number of valid bytes, at most `capacity`. Growing it shows zeros, or what was there before."""
-        return self._used()
+        return len(self)
 
     @length.setter
     def length(self, value: int) -> None:
