@@ -103,7 +103,7 @@ class Effort:
     @property
     def attempts(self) -> int:
         """Pairs to try at most while some are void."""
-        return 4 * self.pairs
+        return 3 * self.pairs
 
 
 class Bench:
