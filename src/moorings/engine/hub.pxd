@@ -33,6 +33,7 @@ cdef class Hub:
     cdef public Source deferred_head
     cdef public bint flush_scheduled
     cdef public bint turn_scheduled
+    cdef public object guard
 
     @cython.locals(count=int)
     cpdef on_ready(self)

@@ -78,6 +78,13 @@ class Source(OperationOwner):
         """True while something that was handed over waits to be sent."""
         return False
 
+    def is_closing(self) -> bool:
+        """True between `close` and the release of the descriptor."""
+        return False
+
+    def abort(self) -> None:
+        """Let go of the descriptor at once, and let the peer know that something is missing."""
+
     def on_drop(self) -> None:
         """The process was forked: let go of the descriptor without a word to the peer."""
 
@@ -94,6 +101,7 @@ class Hub:
         "epoll",
         "flush_scheduled",
         "free_slots",
+        "guard",
         "home",
         "next_serial",
         "slots",
@@ -112,6 +120,7 @@ class Hub:
         self.deferred_head: Source | None = None
         self.flush_scheduled = False
         self.turn_scheduled = False
+        self.guard: Any = None
 
     # -- registration ------------------------------------------------------------------------------------------------
 
@@ -200,6 +209,16 @@ class Hub:
     def has_unsent(self) -> bool:
         """True while any source has something to send."""
         return any(source is not None and source.has_unsent() for source in self.slots)
+
+    def closing_streams(self) -> list[Any]:
+        """The streams that are closing."""
+        return [source for source in self.slots if source is not None and source.is_closing()]
+
+    def abandon(self) -> None:
+        """The loop will not run any more: abort what has something to send, and what is closing."""
+        for source in list(self.slots):
+            if source is not None and (source.has_unsent() or source.is_closing()):
+                source.abort()
 
     # -- callbacks of the loop -----------------------------------------------------------------------------------------
 

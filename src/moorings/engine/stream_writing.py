@@ -190,7 +190,7 @@ class WritingStream(ReadingStream):
             self._account(count)
             if (
                 self.write_head is not None  # type: ignore[redundant-expr]  # pyright: ignore[reportUnnecessaryComparison]
-                and self.phase == _OPEN
+                and (self.phase == _OPEN or self.home.in_callback)
                 and not self.home.has_budget()
             ):
                 assert self.hub is not None

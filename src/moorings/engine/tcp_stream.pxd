@@ -15,7 +15,7 @@ cdef int _ACTION, _OPERATION, _OPERATION_WITH_PROGRESS
 cdef class TcpStream(WritingStream):
     cdef public double close_timeout
     cdef public Operation close_operation
-    cdef public object linger_task
+    cdef public object lingering
     cdef public object on_release
 
     cdef _abort_reads(self)

@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-`close` aborts reads, lets queued writes go out under a deadline (`phase` CLOSING, watched by a linger task), sends FIN
+`close` aborts reads, lets queued writes go out under a deadline (`phase` CLOSING, see `linger`), sends FIN
 and releases the descriptor; `abort` releases it at once with RST. A cancelled `_async` read or write takes the
 connection down; `cancel_io` and cancelled calls of the Python face do not. While user code runs inside `home.resume()`
 anything may have happened to this object: state is read again afterwards. Reading and writing: `stream_reading`,
@@ -67,14 +67,14 @@ _OPERATION_WITH_PROGRESS = 3
 class TcpStream(WritingStream):
     """One connected TCP descriptor. Made from a connected non-blocking socket, whose descriptor it takes over."""
 
-    __slots__ = ("close_operation", "close_timeout", "linger_task", "on_release")
+    __slots__ = ("close_operation", "close_timeout", "lingering", "on_release")
 
     def __init__(self, hub: Hub, plain_socket: socket, label: object) -> None:
         """Take over a connected non-blocking socket. `label` names the connection in errors, by its text."""
         WritingStream.__init__(self, hub, label)
         self.close_timeout = CLOSE_TIMEOUT
         self.close_operation: Operation | None = None
-        self.linger_task: Any = None
+        self.lingering: Any = None
         self.on_release: Any = None
         hub.register(self, plain_socket.fileno(), EDGE_BOTH)
         # From here on the descriptor is ours; nothing below can fail.
@@ -100,11 +100,17 @@ class TcpStream(WritingStream):
         if self.write_blocked and mask & _WRITE_EVENTS:
             self.write_blocked = False
             self._send_queue()
+            if self.phase == _CLOSING and self.write_head is None:
+                self.lingering.proceed()
 
     def on_turn(self) -> None:
         if self.phase == _OPEN:
             self.on_flush()
             self._pump_reads()
+        elif self.phase == _CLOSING:
+            self.on_flush()
+            if self.phase == _CLOSING and self.write_head is None:
+                self.lingering.proceed()
 
     def on_drop(self) -> None:
         """In a forked child: the parent keeps the connection, our copy of the descriptor goes."""
@@ -227,6 +233,8 @@ class TcpStream(WritingStream):
         been acknowledged or the deadline has come). Source: WinRT StreamSocket.Close.
         """
         if self.phase != _OPEN:
+            if self.phase == _CLOSING and self.home.loop.is_closed():
+                self.abort()  # nobody will go on with it
             return
         self.phase = _CLOSING
         if self.end_reason == EndReason.OPEN:
@@ -237,8 +245,8 @@ class TcpStream(WritingStream):
             return
         if self.home.loop.is_closed() or not self.must_linger():
             self.finish_close()
-        elif self.linger_task is None:
-            self.linger_task = self.home.loop.create_task(linger(self))
+        else:
+            self.lingering = linger(self)
 
     def must_linger(self) -> bool:
         """True while the end has to wait: for queued writes, or, where RST is due, for acknowledgements.
@@ -270,7 +278,7 @@ class TcpStream(WritingStream):
         self._release()
 
     def flush_marker(self) -> Operation:
-        """A flush of a closing stream, for its linger task."""
+        """A flush behind what is queued, on a stream that takes no more writes."""
         operation = Operation(self.home, self, _OPERATION)
         operation.options = _FLUSH
         if self.write_head is None:
@@ -318,10 +326,10 @@ class TcpStream(WritingStream):
         """Give the descriptor back to the system and end what is still pending."""
         self._tell_owner()
         self.phase = _CLOSED
-        task = self.linger_task
-        self.linger_task = None
-        if task is not None and not self.home.loop.is_closed():
-            task.cancel()
+        lingering = self.lingering
+        self.lingering = None
+        if lingering is not None:
+            lingering.stop()
         if self.hub is not None:
             self.hub.unregister(self)
         fd = self.fd
@@ -364,6 +372,9 @@ class TcpStream(WritingStream):
             operation.next_operation = self.close_operation
             self.close_operation = operation
         return operation
+
+    def is_closing(self) -> bool:
+        return self.phase == _CLOSING
 
     def is_open(self) -> bool:
         """True until `close`, `abort` or `detach`."""

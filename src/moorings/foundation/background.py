@@ -108,8 +108,15 @@ class BackgroundLoop:
 
         home.loop.call_soon_threadsafe(look, 50)
         drained.wait(EXIT_DRAIN_SECONDS * 1.5)
-        home.loop.call_soon_threadsafe(home.loop.stop)
+        home.loop.call_soon_threadsafe(_abandon, home)
         thread.join(EXIT_DRAIN_SECONDS)
+
+
+def _abandon(home: Home) -> None:
+    """What could not be sent is lost: the peer sees a reset, not an end."""
+    if home.engine is not None:
+        home.engine.abandon()
+    home.loop.stop()
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:

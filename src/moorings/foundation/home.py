@@ -207,7 +207,10 @@ class _Registry:
         with self._lock:
             for key in [key for key, home in self._homes.items() if home.loop.is_closed()]:
                 # No thread is its own any more: what still refers to it gets the error of a closed loop.
-                self._homes.pop(key).thread_id = 0
+                ended = self._homes.pop(key)
+                ended.thread_id = 0
+                if ended.engine is not None:
+                    ended.engine.abandon()
             home = Home(loop, thread_id or threading.get_ident(), background)
             self._homes[id(loop)] = home
             return home

@@ -258,7 +258,11 @@ class Lifeline:
     def __del__(self) -> None:
         stream = self.stream
         home = stream.home
-        if not stream.is_open() or home.dropped:
+        if home.dropped:
+            return
+        if not stream.is_open():
+            if home.loop.is_closed():
+                stream.abort()  # nobody will go on with closing it
             return
         if getattr(stream.label, "state", None) == State.CLOSED:
             return  # closed from another thread: the home loop has not got to it yet

@@ -398,7 +398,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         if state == State.BUSY and operation is not None:
             operation.cancel()
         stream = connection.stream
-        if stream is not None and stream.is_open() and not stream.home.dropped:
+        if stream is not None and not stream.is_released() and not stream.home.dropped:
             self._at_home(stream.close)
 
     def detach(self) -> Detached:
