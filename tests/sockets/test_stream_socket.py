@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from typing import Any
 
@@ -98,21 +99,32 @@ async def test_aliases_of_the_3x_line(alias: str, overload: int) -> None:
         ours.abort()
 
 
+async def connect_from_free_port(pair: EndpointPair) -> StreamSocket:
+    """Connect from a port below those that the system hands out (ip(7)), where nobody uses it."""
+    for port in random.sample(range(15000, 30000), 100):
+        pair.local_service_name = str(port)
+        ours = StreamSocket()
+        try:
+            await ours.connect_async(pair)
+        except OSError as error:
+            assert error.winerror == errors.WSAEADDRINUSE
+            continue
+        return ours
+    raise AssertionError("no port is free")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_local_end(family: int) -> None:
-    with plain_listener(family) as listening, socket.socket(family) as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind((listening.getsockname()[0], 0))
-        port = port_of(free)
-        free.close()
-        for local, expected in ((host_of(listening), ""), (None, port), (host_of(listening), port)):
-            ours = StreamSocket()
-            await ours.connect_async(EndpointPair(local, expected, host_of(listening), port_of(listening)))
-            theirs, address = listening.accept()
-            theirs.close()
-            assert ours.information.local_port == str(address[1])
-            if expected:
-                assert ours.information.local_port == expected
+    with plain_listener(family) as listening:
+        host, port = host_of(listening), port_of(listening)
+        ours = StreamSocket()
+        await ours.connect_async(EndpointPair(host, "", host, port))
+        ours.abort()
+        for local in (None, host):
+            pair = EndpointPair(local, "", host, port)
+            ours = await connect_from_free_port(pair)
+            assert ours.information.local_port == pair.local_service_name
+            assert str(ours.information.local_address) == str(host)
             ours.abort()
 
 
