@@ -69,10 +69,14 @@ class FakeEngine:
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+        self.abandoned = False
 
     def has_unsent(self) -> bool:
         self.looks -= 1
         return self.looks >= 0
+
+    def abandon(self) -> None:
+        self.abandoned = True
 
 
 @pytest.mark.parametrize("looks", [3, 1_000_000])
@@ -87,6 +91,7 @@ def test_shutting_down_waits_for_what_was_handed_over_but_not_for_ever(
     own.shut_down()
     assert home.loop.is_closed()
     assert engine.looks == (-1 if looks == 3 else looks - 50)
+    assert engine.abandoned
 
 
 def test_jobs_of_one_sender_run_in_order_and_of_two_side_by_side() -> None:

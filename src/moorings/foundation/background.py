@@ -114,9 +114,11 @@ class BackgroundLoop:
 
 def _abandon(home: Home) -> None:
     """What could not be sent is lost: the peer sees a reset, not an end."""
-    if home.engine is not None:
-        home.engine.abandon()
-    home.loop.stop()
+    try:
+        if home.engine is not None:
+            home.engine.abandon()
+    finally:
+        home.loop.stop()
 
 
 def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
