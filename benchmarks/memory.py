@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import struct
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 MESSAGE = b"m" * 64
 WARM_UP = 64
 AT_ONCE = 100
+CONNECT_TIMEOUT = 10.0
+IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>
 SPARE_DESCRIPTORS = 100
 #: Connections from one source address; the kernel has some 28,000 ports for outgoing connections by default.
 PER_ADDRESS = 20_000
@@ -78,9 +81,14 @@ class Crowd:
                     raise BenchmarkError(f"{label} ended a connection")
 
     def _connect(self) -> socket.socket:
-        source = f"127.0.0.{1 + len(self.sockets) // PER_ADDRESS}"
-        connection = socket.create_connection(("127.0.0.1", self.port), 10.0, (source, 0))
+        connection = socket.socket()
         self.sockets.append(connection)
+        # The port is chosen when the peer is known, and closing leaves nothing behind: ports do not run out.
+        connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.settimeout(CONNECT_TIMEOUT)
+        connection.bind((f"127.0.0.{1 + len(self.sockets) // PER_ADDRESS}", 0))
+        connection.connect(("127.0.0.1", self.port))
         return connection
 
     def close(self) -> None:
