@@ -201,9 +201,12 @@ class Connection:
         if self.local_sockaddr is None and fd >= 0:
             try:
                 with borrowed(fd) as borrowed_socket:
-                    self.local_sockaddr = borrowed_socket.getsockname()
+                    answer = borrowed_socket.getsockname()
             except OSError:
-                return None
+                return self.local_sockaddr
+            # On another thread: the home thread may have closed it meanwhile, and its number be somebody else's.
+            if self.local_sockaddr is None:
+                self.local_sockaddr = answer
         return self.local_sockaddr
 
     def local(self) -> Any:
@@ -212,9 +215,11 @@ class Connection:
 
     def info(self) -> tcp_info.TcpInfo:
         """TCP_INFO: of now, or of the moment before the end."""
-        if self.final_info is not None:
-            return self.final_info
-        return tcp_info.read(self.stream.fd) if self.stream is not None else tcp_info.TcpInfo()
+        answer = tcp_info.TcpInfo()
+        if self.final_info is None and self.stream is not None:
+            answer = tcp_info.read(self.stream.fd)
+        # On another thread: the home thread may have ended the connection meanwhile.
+        return answer if self.final_info is None else self.final_info
 
     def end_reason(self) -> EndReason:
         """Why the connection ended."""
