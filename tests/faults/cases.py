@@ -58,9 +58,10 @@ def check(error: BaseException, failure: tuple[int, type[OSError], int, EndReaso
 
 
 async def failure_of(awaitable: Any) -> BaseException:
+    """The failure of an awaitable, or of a call that gives one."""
     with pytest.raises(OSError) as caught:
         async with asyncio.timeout(PATIENCE):
-            await awaitable
+            await (awaitable() if callable(awaitable) else awaitable)
     assert not isinstance(caught.value, asyncio.TimeoutError) or hasattr(caught.value, "winerror")
     return caught.value
 
@@ -81,7 +82,7 @@ async def test_receiving_fails(faults: Faults, failure: Any, pending: bool) -> N
         # From then on everything fails alike, and nothing asks the kernel again.
         check(await failure_of(ours.read()), failure, ours)
         check(await failure_of(ours.input_stream.read_async(Buffer(5), 5, PARTIAL)), failure, ours)  # type: ignore[arg-type]
-        check(await failure_of(ours.write(b"late")), failure, ours)
+        check(await failure_of(lambda: ours.write(b"late")), failure, ours)
         assert await ours.output_stream.flush_async() is False
         await ours.aclose()
         assert await ending(peer) == RST
@@ -125,7 +126,7 @@ async def test_sending_fails(faults: Faults, failure: Any, several: bool) -> Non
         writes = [ours.output_stream.write_async(b"lost") for _ in range(1 + several)]
         for write in reversed(writes):
             check(await failure_of(write), failure, ours)
-        check(await failure_of(ours.write(b"late")), failure, ours)
+        check(await failure_of(lambda: ours.write(b"late")), failure, ours)
         check(await failure_of(ours.output_stream.write_async(b"late")), failure, ours)
         check(await failure_of(ours.flush()), failure, ours)
         assert await ours.output_stream.flush_async() is False
@@ -146,7 +147,7 @@ async def test_a_write_that_nobody_awaits_fails(faults: Faults, failure: Any) ->
         ours.write(b"lost")
         await turns(3)
         check(await failure_of(ours.flush()), failure, ours)
-        check(await failure_of(ours.write(b"late")), failure, ours)
+        check(await failure_of(lambda: ours.write(b"late")), failure, ours)
         assert await ours.output_stream.flush_async() is False
 
 
@@ -163,7 +164,7 @@ async def test_a_failed_send_does_not_disturb_a_pending_read(faults: Faults) -> 
         reading = asyncio.ensure_future(ours.read())
         await turns(2)
         faults.fail(ours, "send", errno.ENOBUFS)
-        assert (await failure_of(ours.write(b"lost"))).winerror == errors.WSAENOBUFS  # type: ignore[attr-defined]
+        assert (await failure_of(lambda: ours.write(b"lost"))).winerror == errors.WSAENOBUFS  # type: ignore[attr-defined]
         peer.send(b"answer")
         assert await reading == b"answer"
         peer.close()
@@ -174,7 +175,7 @@ async def test_the_end_behind_a_broken_connection_is_no_clean_end(faults: Faults
     """The kernel tells a cause once: the send got it, the receive call gets nothing but the end."""
     async with socket_and_peer() as (ours, peer):
         faults.fail(ours, "send", errno.ECONNRESET)
-        await failure_of(ours.write(b"lost"))
+        await failure_of(lambda: ours.write(b"lost"))
         peer.close()
         assert isinstance(await failure_of(ours.read()), ConnectionResetError)
 

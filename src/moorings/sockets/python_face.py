@@ -30,6 +30,7 @@ READ_UNTIL_LIMIT = 65536
 #: Bytes that `read` returns at most by default.
 READ_SIZE = 65536
 _WRITE = 32
+_ERROR = 3
 
 
 class StreamFace:
@@ -120,9 +121,10 @@ class StreamFace:
         """Queue `data` (bytes-like) for sending; awaiting the result sends the queue and gives the number of bytes.
 
         Without `await` it is sent at the end of the loop turn, with `flush()`, or when 64 KiB are queued. Await now
-        and then: that is the back-pressure, and an un-awaited failure shows only in the next write or `flush()`.
+        and then: that is the back-pressure. A failure that nobody awaited is raised by the next `write` or `flush()`.
 
-        Errors: RO_E_CLOSED after `close()`; WSAENOBUFS when the queue is full (`limits`); those of the connection.
+        Errors: RO_E_CLOSED after `close()`; WSAENOBUFS when the queue is full (`limits`); those of the connection. What
+        is known at the call is raised by the call itself (on another thread than the socket's, by awaiting).
         Cancellation: *retry safe* for the connection, but the data stays queued: it may have been sent.
         """
         stream = self._stream("write")
@@ -137,6 +139,8 @@ class StreamFace:
         operation.count = len(payload)
         if here:
             stream.submit_write(operation)
+            if operation.state == _ERROR:
+                operation.outcome()  # raises: who does not await it would never know that these bytes are missing
         else:
             stream.home.call(stream.enter_write, operation)
         return operation

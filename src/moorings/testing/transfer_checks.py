@@ -178,10 +178,12 @@ async def full_queue_refuses(writer: StreamLike, reader: StreamLike) -> None:
     """Writes that nobody awaits are bounded: beyond the limit they fail, are counted, and the rest arrives."""
     size = await clog(writer)
     writer.limits.write_queue_limit = size
-    refused = writer.write(bytes(size))
-    with expect_error(errors.WSAENOBUFS, "a write into a full queue"):
+    refused = writer.output_stream.write_async(bytes(size))
+    with expect_error(errors.WSAENOBUFS, "write_async into a full queue"):
         await refused
-    expect_equal(writer.counters.writes_refused, 1, "the counter of refused writes")
+    with expect_error(errors.WSAENOBUFS, "a write into a full queue, which nobody awaits"):
+        writer.write(bytes(size))
+    expect_equal(writer.counters.writes_refused, 2, "the counter of refused writes")
     expect(writer.counters.queued_bytes <= size, "more is queued than the limit allows")
     writer.close()
     expect_equal(len(await read_all(reader)), size, "the number of bytes that arrived")
