@@ -219,6 +219,7 @@ def test_builders_say_what_and_what_next() -> None:
         str(errors.closed("the object", "make a new one"))
         == "the object is closed: make a new one [RO_E_CLOSED 0x80000013]"
     )
+    assert errors.aborted("X was closed while it was reading").reason == "X was closed while it was reading"
     assert errors.illegal_call("bind", "bind once").reason == "bind: bind once"
     assert errors.illegal_call("bind twice").reason == "bind twice"
     assert "TLS" in errors.not_implemented("x", "TLS").reason

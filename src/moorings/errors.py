@@ -562,5 +562,5 @@ def not_supported(what: str, missing: str) -> CodedError:
 
 
 def aborted(what: str) -> CodedError:
-    """ERROR_OPERATION_ABORTED: I/O ended by close, cancel or cancel_io_async."""
-    return make(ERROR_OPERATION_ABORTED, f"{what} was aborted")
+    """ERROR_OPERATION_ABORTED: I/O ended by close, cancel or cancel_io_async. *what* says by which, and whose."""
+    return make(ERROR_OPERATION_ABORTED, what)

@@ -210,7 +210,7 @@ class _Race(Generic[C, R]):
             self._fail(index, candidate, loop.time() - started, errors.from_os_error(error, reason))
         except asyncio.CancelledError:
             if not self.over:  # somebody else cancelled this one
-                self._fail(index, candidate, loop.time() - started, errors.aborted("the attempt"))
+                self._fail(index, candidate, loop.time() - started, errors.aborted("the attempt was cancelled"))
             raise
         except Exception as error:  # noqa: BLE001 - a mistake in the attempt; `run` raises it
             self.broken = error
