@@ -223,6 +223,7 @@ async def _take_turn(stream: TcpStream, member: str) -> None:
     home = stream.home
     if stream.stash_size():
         if not home.has_budget():
+            # Not behind the sleep: a read that is cancelled there must not leave the next one without a turn, too.
+            home.loop.call_soon(home.new_turn)
             await sleep(0)
-            home.new_turn()
         home.immediate += 1
