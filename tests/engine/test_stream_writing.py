@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from moorings.foundation.operation import Operation
 
 BIG = 16 << 20
+#: More than a connection with a send buffer of 4 KiB takes at once.
+SOME = 1 << 19
 
 
 # -- when things are sent --------------------------------------------------------------------------------------------
@@ -166,6 +168,72 @@ async def test_a_full_queue_refuses_and_counts() -> None:
         assert not first.done()
         assert stream.is_open()
         assert stream.queued_bytes <= BIG
+
+
+async def test_a_refused_write_that_nobody_saw_shows_in_flush_and_in_the_next_write() -> None:
+    with stream_and_peer(send_buffer=4096) as (stream, peer):
+        stream.queue_limit = SOME
+        stream.write(bytes(SOME), SOME)
+        stream.write(bytes(SOME), SOME)
+        stream.queue_limit = 2 * SOME  # there would be room now, but the bytes before are missing
+        with pytest.raises(OSError, match="limit") as caught:
+            await stream.write(b"next", 4)
+        assert caught.value.winerror == errors.WSAENOBUFS
+        assert stream.writes_refused == 2
+        # Seen now: what follows is sent again.
+        last = stream.write(b"last", 4)
+        receiving = asyncio.ensure_future(receive(peer, SOME + 4))
+        assert await stream.flush() is True
+        assert await last == 4
+        assert (await receiving)[-5:] == b"\0last"
+
+
+async def test_a_flush_tells_of_a_refused_write_once_and_after_the_writes_before() -> None:
+    with stream_and_peer(send_buffer=4096) as (stream, peer):
+        stream.queue_limit = SOME
+        first = stream.write(bytes(SOME), SOME)
+        stream.write(bytes(SOME), SOME)
+        flush = stream.flush()
+        assert not flush.done()
+        receiving = asyncio.ensure_future(receive(peer, SOME))
+        assert await flush is False
+        assert first.done()
+        assert await stream.flush() is True
+        await receiving
+
+
+@pytest.mark.parametrize("look", ["await", "status", "error_code", "get_results", "exception", "completed"])
+async def test_whoever_saw_the_refusal_may_write_on(look: str) -> None:
+    with stream_and_peer(send_buffer=4096) as (stream, _peer):
+        stream.queue_limit = SOME
+        stream.write(bytes(SOME), SOME)
+        refused = stream.write(bytes(SOME), SOME)
+        assert stream.has_gap()
+        if look == "await":
+            with pytest.raises(OSError, match="limit"):
+                await refused
+        elif look == "get_results":
+            with pytest.raises(OSError, match="limit"):
+                refused.get_results()
+        elif look == "completed":
+            refused.completed = lambda _operation, _status: None
+        elif look == "exception":
+            assert refused.exception() is not None
+        else:
+            assert getattr(refused, look) != 0
+        assert not stream.has_gap()
+
+
+async def test_closing_behind_a_gap_is_no_clean_end_for_the_peer() -> None:
+    with stream_and_peer(send_buffer=4096) as (stream, peer):
+        stream.queue_limit = SOME
+        stream.write(bytes(SOME), SOME)
+        stream.write(bytes(SOME), SOME)
+        receiving = asyncio.ensure_future(receive_ending(peer))
+        stream.close()
+        data, how = await receiving
+        assert how != FIN
+        assert len(data) <= SOME
 
 
 async def test_one_write_longer_than_the_limit_passes_an_empty_queue() -> None:

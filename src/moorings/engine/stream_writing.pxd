@@ -9,7 +9,7 @@ from moorings.engine.stream_reading cimport ReadingStream
 cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT, _TURN_BYTES_LIMIT
 cdef int _VECTOR, _IMMEDIATE_LIMIT
 cdef int _COMPLETED, _ERROR, _OPEN
-cdef int _WRITE, _FLUSH
+cdef int _WRITE, _FLUSH, _FLUSH_FAILED
 cdef int _EAGAIN
 cdef int _OPERATION, _OPERATION_WITH_PROGRESS
 
@@ -23,11 +23,14 @@ cdef class WritingStream(ReadingStream):
     cdef public unsigned long long bytes_sent
     cdef public unsigned long send_calls
     cdef public unsigned long writes_refused
+    cdef public Operation refused_write
 
     cpdef Operation write(self, object data, Py_ssize_t count)
     cpdef Operation flush(self)
     @cython.locals(count=Py_ssize_t)
     cpdef submit_write(self, Operation operation)
+    cpdef bint has_gap(self)
+    cdef _refuse(self, Operation operation, object error)
     cdef _fail_write(self, Operation operation)
     @cython.locals(count=Py_ssize_t, head=Operation, home=Home)
     cdef _send_queue(self)

@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 Awaiting any write sends the whole queue at once, in one system call where possible; otherwise it is sent when the hub's
 callback or the loop turn ends, or at the byte mark. A flush is a marker in the same queue. A failed write fails all
-that follow; `write_error` keeps the reason. While a resumed task runs anything may have happened to this object: what
+that follow; `write_error` keeps the reason. A write that the full queue refused leaves a gap in what the program meant
+to send: until the program has seen that error, `refused_write` refuses what follows, too. While a resumed task runs anything may have happened to this object: what
 the kernel took is accounted for completely before anybody is resumed, and state is read again afterwards.
 """
 
@@ -49,6 +50,7 @@ _OPEN = 0
 # What a queued operation is, in `Operation.options`.
 _WRITE = 32
 _FLUSH = 64
+_FLUSH_FAILED = 65
 
 _EAGAIN = -errno.EAGAIN
 
@@ -63,6 +65,7 @@ class WritingStream(ReadingStream):
         "bytes_sent",
         "queue_limit",
         "queued_bytes",
+        "refused_write",
         "send_calls",
         "write_blocked",
         "write_head",
@@ -82,6 +85,7 @@ class WritingStream(ReadingStream):
         self.bytes_sent = 0
         self.send_calls = 0
         self.writes_refused = 0
+        self.refused_write: Operation | None = None
 
     def write(self, data: Any, count: int) -> Operation:
         """Queue `count` bytes of `data`, which must not change until the operation has ended. Home thread only."""
@@ -93,7 +97,7 @@ class WritingStream(ReadingStream):
         return operation
 
     def flush(self) -> Operation:
-        """An operation that ends when all writes queued so far have: True, or False when one of them failed."""
+        """An operation that ends when all writes so far have: True, or False when one failed or was refused."""
         operation = self.new_operation(_OPERATION)
         operation.options = _FLUSH
         self.submit_write(operation)
@@ -107,13 +111,18 @@ class WritingStream(ReadingStream):
         if self.write_error is not None:
             self._fail_write(operation)
             return
+        if self.refused_write is not None and self.has_gap():
+            if operation.options == _WRITE:
+                self._refuse(operation, self.refused_write.error)
+                return
+            self.refused_write = None
+            operation.options = _FLUSH_FAILED
         count = operation.count
         if self.queued_bytes + count > self.queue_limit and self.queued_bytes > 0:
-            self.writes_refused += 1
             reason = (
                 f"{self.label}: {self.queued_bytes} bytes are queued, the limit is {self.queue_limit}; await writes"
             )
-            operation.finish(_ERROR, None, errors.from_errno(errno.ENOBUFS, reason))
+            self._refuse(operation, errors.from_errno(errno.ENOBUFS, reason))
             return
         if self.write_head is None:
             self.write_head = operation
@@ -143,11 +152,31 @@ class WritingStream(ReadingStream):
         """`submit_write` as a callback."""
         self.submit_write(operation)
 
+    def _refuse(self, operation: Operation, error: Any) -> None:
+        self.writes_refused += 1
+        self.refused_write = operation
+        operation.finish(_ERROR, None, error.with_traceback(None))
+
+    def has_gap(self) -> bool:
+        """Whether a write was refused and nobody knows yet."""
+        if self.refused_write is not None and self.refused_write.error_seen:
+            self.refused_write = None
+        return self.refused_write is not None
+
+    def take_refusal(self) -> Any:
+        """The error of a refused write that nobody has seen, or None; the caller will raise it."""
+        if not self.has_gap():
+            return None
+        assert self.refused_write is not None
+        error = self.refused_write.error
+        self.refused_write = None
+        return error
+
     def _fail_write(self, operation: Operation) -> None:
-        if operation.options == _FLUSH:
-            operation.finish(_COMPLETED, False, None)
-        else:
+        if operation.options == _WRITE:
             operation.finish(_ERROR, None, self.write_error.with_traceback(None))
+        else:
+            operation.finish(_COMPLETED, False, None)
 
     def prepare_wait(self, operation: Operation) -> None:  # noqa: ARG002
         """Waiting on any queued write sends all of them, within the loop turn's budget."""
@@ -258,10 +287,10 @@ class WritingStream(ReadingStream):
         while done is not None:
             following = done.next_operation
             done.next_operation = None
-            if done.options == _FLUSH:
-                resume = done.settle(_COMPLETED, True, None)
-            else:
+            if done.options == _WRITE:
                 resume = done.settle(_COMPLETED, done.count, None)
+            else:
+                resume = done.settle(_COMPLETED, done.options == _FLUSH, None)
             done = following
             following = None
             if resume:

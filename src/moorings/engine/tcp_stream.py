@@ -268,7 +268,7 @@ class TcpStream(WritingStream):
         """Nothing can be waited for any more: FIN, or RST where data was left unread or could not be sent."""
         if self.phase != _CLOSING:
             return
-        if self.write_head is not None or self.write_error is not None:
+        if self.write_head is not None or self.write_error is not None or self.has_gap():
             self.abort()  # a FIN would tell the peer that it has everything
             return
         if self._has_unread():

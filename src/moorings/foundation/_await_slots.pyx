@@ -142,6 +142,7 @@ cdef PyObject *_next(PyObject *pointer) noexcept:
         value = <PyObject *>result
         _set_stop(value)
         return NULL
+    operation.error_seen = True
     result = operation.error
     value = <PyObject *>result
     PyErr_SetObject(moorings_type_of(value), value)

@@ -21,6 +21,7 @@ cdef class Operation:
     cdef public bint closed
     cdef public bint face
     cdef public bint task_waits
+    cdef public bint error_seen
     cdef public unsigned int identity
     cdef public object result_value
     cdef public object error

@@ -120,6 +120,7 @@ class Operation:
         "count",
         "done_bytes",
         "error",
+        "error_seen",
         "event",
         "face",
         "home",
@@ -145,6 +146,7 @@ class Operation:
         self.closed = False
         self.face = False
         self.task_waits = False
+        self.error_seen = False
         self.identity = 0
         self.result_value: Any = None
         self.error: Any = None
@@ -262,6 +264,7 @@ class Operation:
             return self.result_value
         if self.state == _STARTED:
             raise errors.illegal_call("the operation has not ended", "await it, or wait() first")
+        self.error_seen = True
         raise self.error
 
     # -- the future protocol that asyncio tasks use ------------------------------------------------------------------
@@ -317,6 +320,7 @@ class Operation:
         """The failure of an ended operation, or None (asyncio's future protocol)."""
         if self.state == _STARTED:
             raise InvalidStateError("the operation has not ended")
+        self.error_seen = True
         if isinstance(self.error, CancelledError):
             raise self.error
         error: BaseException | None = self.error
@@ -373,6 +377,8 @@ class Operation:
     def status(self) -> AsyncStatus:
         """STARTED until the operation ends as COMPLETED, CANCELED or ERROR."""
         self._check_open("status")
+        if self.state == _ERROR:
+            self.error_seen = True
         return AsyncStatus(self.state)
 
     @property
@@ -384,6 +390,7 @@ class Operation:
         if self.state == _CANCELED:
             return HResult(errors.ERROR_CANCELLED)
         if self.state == _ERROR:
+            self.error_seen = True
             return HResult(getattr(self.error, "winerror", None) or errors.E_FAIL)
         return HResult(0)
 
@@ -415,6 +422,7 @@ class Operation:
         self.completed_handler = once
         # Where the operation ends at this moment on its own thread, both see handler and end: one of them calls.
         if self.state != _STARTED and once.claim():
+            self.error_seen = True
             result = handler(self, AsyncStatus(self.state))
             if iscoroutine(result):
                 self.home.call(self.home.run, result)
@@ -444,6 +452,7 @@ class Operation:
             return self.result_value
         if self.state == _CANCELED:
             raise errors.make(errors.ERROR_CANCELLED, "the operation was cancelled")
+        self.error_seen = True
         raise self.error
 
     # -- blocking, for plain scripts ---------------------------------------------------------------------------------
@@ -517,6 +526,7 @@ class Operation:
 def _call_completed(operation: Operation) -> None:
     once = operation.completed_handler
     if once.claim():
+        operation.error_seen = True
         operation.home.dispatch(once.handler, operation, AsyncStatus(operation.state))
 
 

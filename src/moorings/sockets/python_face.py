@@ -154,7 +154,10 @@ class StreamFace:
         if get_running_loop() is not stream.home.loop:
             await run_at_home(stream.home, self.flush)
             return
+        refusal = stream.take_refusal()
         sent = await (stream.flush_marker() if stream.shut_wanted else stream.flush())
+        if refusal is not None:
+            raise refusal.with_traceback(None)
         if not sent or stream.write_error is not None:
             raise stream.write_error.with_traceback(None)
 

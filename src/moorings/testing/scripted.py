@@ -254,6 +254,9 @@ class ScriptedStream(OperationOwner):
 
     enter_write = submit_write
 
+    def take_refusal(self) -> None:
+        """The error of a refused write that nobody has seen: its queue has no limit, so there is none."""
+
     def prepare_wait(self, operation: Operation) -> None:
         """Somebody is about to wait."""
         if operation.options >= _WRITE and not self._suspend:
