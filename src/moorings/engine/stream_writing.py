@@ -5,8 +5,9 @@ Theory of operation
 Awaiting any write sends the whole queue at once, in one system call where possible; otherwise it is sent when the hub's
 callback or the loop turn ends, or at the byte mark. A flush is a marker in the same queue. A failed write fails all
 that follow; `write_error` keeps the reason. A write that the full queue refused leaves a gap in what the program meant
-to send: until the program has seen that error, `refused_write` refuses what follows, too. While a resumed task runs anything may have happened to this object: what
-the kernel took is accounted for completely before anybody is resumed, and state is read again afterwards.
+to send: until the program has seen that error, `refused_write` refuses what follows, too. While a resumed task runs
+anything may have happened to this object: what the kernel took is accounted for completely before anybody is resumed,
+and state is read again afterwards.
 """
 
 from __future__ import annotations
@@ -108,15 +109,8 @@ class WritingStream(ReadingStream):
         if self.phase != _OPEN or self.shut_wanted:
             operation.finish(_ERROR, None, self.closed_error())
             return
-        if self.write_error is not None:
-            self._fail_write(operation)
+        if (self.write_error is not None or self.refused_write is not None) and self._fail_early(operation):
             return
-        if self.refused_write is not None and self.has_gap():
-            if operation.options == _WRITE:
-                self._refuse(operation, self.refused_write.error)
-                return
-            self.refused_write = None
-            operation.options = _FLUSH_FAILED
         count = operation.count
         if self.queued_bytes + count > self.queue_limit and self.queued_bytes > 0:
             reason = (
@@ -151,6 +145,21 @@ class WritingStream(ReadingStream):
     def enter_write(self, operation: Operation) -> None:
         """`submit_write` as a callback."""
         self.submit_write(operation)
+
+    def _fail_early(self, operation: Operation) -> bool:
+        """Whether something behind us fails this write, too; a flush will tell instead."""
+        if self.write_error is not None:
+            self._fail_write(operation)
+            return True
+        if not self.has_gap():
+            return False
+        assert self.refused_write is not None
+        if operation.options == _WRITE:
+            self._refuse(operation, self.refused_write.error)
+            return True
+        self.refused_write = None
+        operation.options = _FLUSH_FAILED
+        return False
 
     def _refuse(self, operation: Operation, error: Any) -> None:
         self.writes_refused += 1
