@@ -12,7 +12,7 @@ HOT    := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.pyx' -o -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure check lint types bench-echo native build clean distclean
+.PHONY: help demo test test-pure check lint types bench bench-echo native build clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,11 @@ lint: $(VENV)/.lint ## run ruff and import-linter
 	$(RUN) -m ruff format --check
 	$(VENV)/bin/lint-imports
 
+bench: build $(VENV)/.bench ## compare this library with its peers (ARGS="--quick")
+	@$(RUN) -m moorings bench tcp $(ARGS)
+
 bench-echo: build ## compare the cost of one echo with C and with the asyncio ways
-	@$(RUN) -m benchmarks.echo $(ARGS)
+	@$(RUN) -m moorings.benchmarks.echo $(ARGS)
 
 native: $(VENV)/.test ## compile the hot modules next to their sources, or say what is missing
 	@MOORINGS_NATIVE=require $(RUN) setup.py -q build_ext --inplace
@@ -69,6 +72,12 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.lint: $(VENV)/.test
 	@$(RUN) -c 'import tomllib; from pathlib import Path; \
 	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["lint"], sep="\n")' > $@.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@$(RUN) -c 'import tomllib; from pathlib import Path; \
+	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"], sep="\n")' > $@.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
 	@touch $@
 

@@ -146,7 +146,9 @@ class PlatformWheel(bdist_wheel):
 
 setup(
     packages=find_namespace_packages(
-        str(SOURCE), include=["moorings*"] if sys.platform == "win32" else ["moorings*", "winrt*"], exclude=["*.native"]
+        str(SOURCE),
+        include=["moorings*"] if sys.platform == "win32" else ["moorings*", "winrt*"],
+        exclude=["*.native", "*.benchmarks.c"],  # directories of C files
     ),
     ext_modules=extensions() if sys.platform == "linux" else [],
     cmdclass={"build_ext": BuildHotModules, "bdist_wheel": PlatformWheel},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.figures import Spread, bars, spread, table, verdict
+from moorings.benchmarks.figures import Spread, bars, spread, table, verdict
 
 
 def test_spread_has_median_and_quartiles() -> None:

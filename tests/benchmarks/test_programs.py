@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.figures import Progress
-from benchmarks.processes import SERVERS, BenchmarkError, LoadGenerator, Server, ServerKind, Workshop
 
-from benchmarks import echo, fairness, instructions, memory, syscalls
+from moorings.benchmarks import echo, fairness, instructions, memory, syscalls
+from moorings.benchmarks.figures import Progress
+from moorings.benchmarks.processes import SERVERS, BenchmarkError, LoadGenerator, Server, ServerKind, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

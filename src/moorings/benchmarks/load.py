@@ -1,6 +1,6 @@
 """The load generator in Python, for machines without a C compiler; `c/load.c` says what it does and what it answers.
 
-Usage: `python -m benchmarks.load PORT SERVER_PID MESSAGE_SIZE SPIN`.
+Usage: `python load.py PORT SERVER_PID MESSAGE_SIZE SPIN`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Load:
         before = now = clock()
         end = before + int(seconds * 1e9)
         give_up = end + 10_000_000_000
-        sent_at = {}
+        sent_at: dict[int, int] = {}
         for fd, connection in sockets.items():
             if asked == limit:
                 break

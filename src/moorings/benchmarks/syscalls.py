@@ -21,8 +21,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import table, verdict, write_json
-from benchmarks.processes import SERVERS, BenchmarkError, ServerKind, has_uvloop, machine
+from moorings.benchmarks.figures import table, verdict, write_json
+from moorings.benchmarks.processes import SERVERS, BenchmarkError, ServerKind, has_uvloop, machine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -31,7 +31,7 @@ WRITES, SIZE = 100, 100
 FLUSH_BAR = 3
 TRACED = "sendto,sendmsg,sendmmsg,write,writev"
 EXAMPLE = """example:
-  python -m benchmarks.syscalls --json syscalls.json
+  python -m moorings.benchmarks.syscalls --json syscalls.json
 
 Exit codes: 0 counted, 1 it could not be counted, 2 bad arguments. A missed bar is told and is no failure."""
 
@@ -101,7 +101,7 @@ def count(kind: ServerKind, form: str, trace: Path | None) -> int:
         reader = threading.Thread(target=swallow, args=(listener,), daemon=True)
         reader.start()
         port = str(listener.getsockname()[1])
-        command = [sys.executable, "-m", "benchmarks.syscalls", "--child", form, kind.loop, port]
+        command = [sys.executable, "-m", "moorings.benchmarks.syscalls", "--child", form, kind.loop, port]
         if trace is not None:
             command = ["strace", "-f", "-qq", "-s", "8", "-e", f"trace={TRACED}", "-o", str(trace), *command]
         done = subprocess.run(command, env=kind.environment(), stdout=subprocess.PIPE, timeout=60, check=False)
@@ -113,7 +113,7 @@ def count(kind: ServerKind, form: str, trace: Path | None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.syscalls",
+        prog="python -m moorings.benchmarks.syscalls",
         description=__doc__,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -157,6 +157,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (BenchmarkError, OSError, subprocess.TimeoutExpired) as error:
-        sys.exit(f"benchmarks.syscalls: {error}")
+        sys.exit(f"syscalls: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import resource
@@ -77,11 +78,13 @@ SERVERS = {
 
 
 def search_path() -> str:
-    """Where a child finds this package, and the library where this process found it."""
-    import moorings  # nothing else here needs it
+    """Where a child finds the library: where this process found it."""
+    return os.pathsep.join([str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-    places = [str(HERE.parent), str(Path(moorings.__file__).resolve().parents[1])]
-    return os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+def python(program: Path) -> list[str]:
+    """The command that runs a file of this package by itself: a peer's process does not load our library."""
+    return [sys.executable, "-P", str(program)]
 
 
 @functools.cache
@@ -112,10 +115,10 @@ class Workshop:
     def server_command(self, server: ServerKind) -> list[str]:
         if server.kind == "c":
             return [str(self.path / "epoll_echo")]
-        return [sys.executable, "-m", "benchmarks.servers", server.kind, server.loop]
+        return [*python(HERE / "servers.py"), server.kind, server.loop]
 
     def load_command(self, port: int, pid: int, size: int, spin: bool) -> list[str]:
-        program = [str(self.path / "load")] if self.has_c else [sys.executable, "-m", "benchmarks.load"]
+        program = [str(self.path / "load")] if self.has_c else python(HERE / "load.py")
         return [*program, str(port), str(pid), str(size), str(int(spin))]
 
     def __enter__(self) -> Self:
@@ -274,11 +277,7 @@ def raise_descriptor_limit(wanted: int) -> int:
 
 def has_uvloop() -> bool:
     """Whether uvloop is installed."""
-    try:
-        import uvloop  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("uvloop") is not None
 
 
 def machine() -> dict[str, Any]:

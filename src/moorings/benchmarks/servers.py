@@ -1,7 +1,7 @@
 """The echo servers that the benchmarks compare: one process each, every one in its best idiom.
 
-Usage: `python -m benchmarks.servers KIND LOOP`. A server prints a line of JSON (`port`, `mode`) when it listens, and
-serves until its standard input ends.
+Usage: `python -P servers.py KIND LOOP`. A server prints a line of JSON (`port`, `mode`) when it listens, and serves
+until its standard input ends.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def mode_of_moorings() -> str:
 
 async def serve_moorings() -> None:
     """Ours under its WinRT names: the program that moves between Windows and Linux unchanged."""
-    from winrt.windows.networking import HostName
-    from winrt.windows.networking.sockets import StreamSocketListener
-    from winrt.windows.storage.streams import Buffer, InputStreamOptions
+    from moorings import Buffer, HostName, InputStreamOptions, StreamSocketListener
 
     partial = InputStreamOptions.PARTIAL  # a look-up in an enumeration for each message is no part of an echo
 

@@ -14,9 +14,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import instructions
-from benchmarks.figures import Progress, Spread, bars, spread, table, verdict, write_json
-from benchmarks.processes import (
+from moorings.benchmarks import instructions
+from moorings.benchmarks.figures import Progress, Spread, bars, spread, table, verdict, write_json
+from moorings.benchmarks.processes import (
     SERVERS,
     BenchmarkError,
     LoadGenerator,
@@ -36,8 +36,8 @@ BUSY = 0.95
 LIMIT = 10_000_000
 WARM_UP = 0.1
 EXAMPLE = """example:
-  python -m benchmarks.echo --connections 50 --pairs 15 --json echo.json
-  python -m benchmarks.echo --quick --no-instructions
+  python -m moorings.benchmarks.echo --connections 50 --pairs 15 --json echo.json
+  python -m moorings.benchmarks.echo --quick --no-instructions
 
 Run it on a quiet machine with two processors or more. Exit codes: 0 measured, 1 a figure could not be measured, 2 bad
 arguments. A missed bar is told and is no failure."""
@@ -85,7 +85,7 @@ class Result:
 
     comparison: Comparison
     connections: int
-    ratios: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list[float])
     void: int = 0
 
     def spread(self) -> Spread | None:
@@ -174,7 +174,7 @@ def available(comparisons: Sequence[Comparison], workshop: Workshop) -> tuple[li
 
 
 def ratio_table(results: Sequence[Result]) -> str:
-    rows = []
+    rows: list[list[str]] = []
     for result in results:
         ratio = result.spread()
         rows.append(
@@ -192,7 +192,7 @@ def ratio_table(results: Sequence[Result]) -> str:
 
 def server_figures(bench: Bench, counted: dict[str, float]) -> list[dict[str, Any]]:
     """For each server and number of connections: medians of what it showed in all its pairs."""
-    figures = []
+    figures: list[dict[str, Any]] = []
     for (name, connections), samples in sorted(bench.samples.items(), key=lambda item: (item[0][1], item[0][0])):
         figures.append(
             {
@@ -234,7 +234,7 @@ def server_table(figures: Sequence[dict[str, Any]]) -> str:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.echo",
+        prog="python -m moorings.benchmarks.echo",
         description=__doc__,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -357,6 +357,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except BenchmarkError as error:
-        sys.exit(f"benchmarks.echo: {error}")
+        sys.exit(f"echo: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -14,8 +14,8 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.figures import Progress, spread, table, verdict, write_json
-from benchmarks.processes import (
+from moorings.benchmarks.figures import Progress, spread, table, verdict, write_json
+from moorings.benchmarks.processes import (
     SERVERS,
     BenchmarkError,
     Server,
@@ -49,8 +49,8 @@ DEFAULT_SERVERS = (
 )
 BARRED = {"moorings-uvloop", "moorings-asyncio"}
 EXAMPLE = """example:
-  python -m benchmarks.memory --connections 10000 --json memory.json
-  python -m benchmarks.memory --server moorings-uvloop --server streams-uvloop
+  python -m moorings.benchmarks.memory --connections 10000 --json memory.json
+  python -m moorings.benchmarks.memory --server moorings-uvloop --server streams-uvloop
 
 Exit codes: 0 measured, 1 a figure could not be measured, 2 bad arguments. A missed bar is told and is no failure."""
 
@@ -113,7 +113,7 @@ def measure(workshop: Workshop, kind: ServerKind, connections: int, progress: Pr
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.memory",
+        prog="python -m moorings.benchmarks.memory",
         description=__doc__,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -191,6 +191,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (BenchmarkError, OSError) as error:
-        sys.exit(f"benchmarks.memory: {error}")
+        sys.exit(f"memory: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -11,7 +11,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import BenchmarkError, LoadGenerator, Server, ServerKind, Workshop
+from moorings.benchmarks.processes import BenchmarkError, LoadGenerator, Server, ServerKind, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

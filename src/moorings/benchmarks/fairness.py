@@ -16,11 +16,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import Progress, table, verdict, write_json
-from benchmarks.processes import SERVERS, BenchmarkError, ServerKind, has_uvloop, machine
+from moorings.benchmarks.figures import Progress, table, verdict, write_json
+from moorings.benchmarks.processes import SERVERS, BenchmarkError, ServerKind, has_uvloop, machine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 BEAT = 0.01
 LATE_BAR = 0.05
@@ -40,7 +40,7 @@ except OSError:
     pass
 """
 EXAMPLE = """example:
-  python -m benchmarks.fairness --seconds 5 --json fairness.json
+  python -m moorings.benchmarks.fairness --seconds 5 --json fairness.json
 
 Exit codes: 0 measured, 1 a loop was starved for good, or a figure could not be measured, 2 bad arguments. A missed bar
 is told and is no failure."""
@@ -103,7 +103,7 @@ FLOODS: dict[str, tuple[str, Callable[[Any], Awaitable[None]]]] = {
 
 
 @contextlib.asynccontextmanager
-async def flooded(peer: str) -> AsyncIterator[Any]:
+async def flooded(peer: str) -> AsyncGenerator[Any]:
     """A connection to a process that sends, or receives, as fast as it can."""
     import moorings
 
@@ -122,7 +122,7 @@ async def flooded(peer: str) -> AsyncIterator[Any]:
 
 async def heartbeat(seconds: float) -> list[float]:
     """How late each beat was, in seconds."""
-    late = []
+    late: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         due = time.monotonic() + BEAT
@@ -170,7 +170,8 @@ def child(loop: str, flood: str, seconds: float) -> None:
 
 def measure(kind: ServerKind, flood: str, seconds: float) -> dict[str, float]:
     """Run one flood in a process of its own; a loop that never comes back is noticed by time."""
-    command = [sys.executable, "-m", "benchmarks.fairness", "--child", kind.loop, flood, "--seconds", str(seconds)]
+    program = [sys.executable, "-m", "moorings.benchmarks.fairness"]
+    command = [*program, "--child", kind.loop, flood, "--seconds", str(seconds)]
     try:
         done = subprocess.run(
             command, env=kind.environment(), stdout=subprocess.PIPE, text=True, timeout=seconds + 30, check=False
@@ -185,7 +186,7 @@ def measure(kind: ServerKind, flood: str, seconds: float) -> dict[str, float]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fairness",
+        prog="python -m moorings.benchmarks.fairness",
         description=__doc__,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -207,7 +208,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     if options.child:
-        child(*options.child, options.seconds)
+        child(options.child[0], options.child[1], options.seconds)
         return 0
     names = ["moorings-uvloop", "moorings-asyncio"] + ([] if options.quick else ["pure-uvloop", "pure-asyncio"])
     kinds = [SERVERS[name] for name in names if SERVERS[name].loop != "uvloop" or has_uvloop()]
@@ -244,6 +245,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (BenchmarkError, OSError) as error:
-        sys.exit(f"benchmarks.fairness: {error}")
+        sys.exit(f"fairness: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

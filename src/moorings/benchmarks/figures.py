@@ -19,7 +19,7 @@ class Spread(NamedTuple):
     median: float
     low: float
     high: float
-    count: int
+    size: int
 
     def __str__(self) -> str:
         return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -36,7 +36,7 @@ def spread(values: Sequence[float]) -> Spread:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Plain columns: the first one to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = []
+    lines: list[str] = []
     for row in [head, ["-" * width for width in widths], *rows]:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         lines.append("  ".join(cells).rstrip())

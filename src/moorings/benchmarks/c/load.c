@@ -15,7 +15,7 @@
  * sleeps, so it gets a moment to go to sleep.
  *
  * With SPIN this process never sleeps while it sends, so that the server pays for no wake-up of ours; that needs a
- * processor of its own. benchmarks/load.py is the same in Python.
+ * processor of its own. load.py is the same in Python.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
