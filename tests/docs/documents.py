@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"))
     if path.name not in {"CHANGELOG.md", "CODE_OF_CONDUCT.md"}
 )
 
@@ -35,6 +36,7 @@ def read(document: str) -> str:
     return ROOT.joinpath(document).read_text(encoding="utf-8")
 
 
+@cache
 def blocks(path: Path) -> list[Block]:
     found: list[Block] = []
     opened: tuple[int, str, str] | None = None
@@ -54,6 +56,10 @@ def blocks(path: Path) -> list[Block]:
             opened = None
     assert opened is None, f"{path}: the code block of line {opened[0]} has no end"
     return found
+
+
+def blocks_of(document: str) -> list[Block]:
+    return blocks(ROOT / document)
 
 
 def all_blocks() -> list[Block]:

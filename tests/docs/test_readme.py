@@ -1,31 +1,22 @@
-"""Every program in the README runs, as the file that the README names.
-
-The text says port 1337. Each test puts a port of its own in its place: one that is bound and not listening, so that
-nobody else gets it, while a server of ours, which sets SO_REUSEADDR, may listen there.
-"""
+"""Every program in the README runs, as the file that the README names."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.docs.documents import ROOT, Block, all_blocks, blocks
+from tests.docs.documents import ROOT, Block, blocks
+from tests.docs.programs import PATIENCE, Programs, own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 README = ROOT / "README.md"
-PATIENCE = 30.0
 RUN_HERE = {
     "echo_server.py",
     "line_server.py",
@@ -49,68 +40,10 @@ def output_of(title: str) -> str:
     return next(block.text for block in found[position:] if block.language == "text")
 
 
-class Programs:
-    """The programs of the README as files, with another port."""
-
-    def __init__(self, directory: Path, port: int) -> None:
-        self.directory = directory
-        self.port = port
-
-    def command(self, title: str, **replacements: str) -> list[str]:
-        text = block_of(title).text.replace("1337", str(self.port))
-        for old, new in replacements.items():
-            assert text.count(old) == 1
-            text = text.replace(old, new)
-        path = self.directory / title
-        path.write_text(text, encoding="utf-8")
-        return [sys.executable, "-W", "error", str(path)]
-
-    def run(self, title: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(title), capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment()
-        )
-
-    def prints(self, title: str) -> str:
-        """What a program prints that ends well and complains about nothing."""
-        result = self.run(title)
-        assert (result.returncode, result.stderr) == (0, "")
-        return result.stdout
-
-    @contextmanager
-    def server(self, title: str, **replacements: str) -> Iterator[subprocess.Popen[str]]:
-        command = self.command(title, **replacements)
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-        ) as process:
-            try:
-                self.connect(process).close()
-                yield process
-            finally:
-                if process.poll() is None:
-                    process.kill()
-
-    def connect(self, process: subprocess.Popen[str] | None = None) -> socket.socket:
-        """A connection to the server, once it listens."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline
-                assert process is None or process.poll() is None, process.communicate()[1]
-                threading.Event().wait(0.02)
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT / "src")}
-
-
 @pytest.fixture
 def programs(tmp_path: Path) -> Iterator[Programs]:
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        yield Programs(tmp_path, reserved.getsockname()[1])
+    with own_port() as port:
+        yield Programs("README.md", tmp_path, port)
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -242,9 +175,3 @@ def test_clients_of_the_echo_server(programs: Programs) -> None:
 
 def test_portable_program_without_a_server(programs: Programs) -> None:
     assert programs.prints("portable.py") == "CONNECTION_REFUSED\n"
-
-
-def test_no_program_stands_elsewhere() -> None:
-    """Other documents show fragments only; those that are whole programs belong to the README and to this module."""
-    titled = {block.title for block in all_blocks() if block.title}
-    assert titled == RUN_HERE
