@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engine.pairs import FIN, PATIENCE, RST, ending, receive, receive_ending, socket_and_peer, turns, until
+from tests.engine.pairs import FIN, PATIENCE, RST, ending, receive, receive_ending, reset, socket_and_peer, turns, until
 from tests.sockets.peers import FAMILIES, client_of, plain_listener, port_of, refused_port, silent_port
 
 import moorings
@@ -329,6 +330,129 @@ async def test_connection_is_aborted_when_the_handler_raises(
             with client_of(listener.listener) as client:
                 assert await ending(client) == RST
     assert [type(context["exception"]) for context in expect_loop_errors] == [KeyError, KeyError]
+
+
+async def read_on(connection: StreamSocket) -> None:
+    while await connection.read():
+        pass
+
+
+async def write_on(connection: StreamSocket) -> None:
+    while True:
+        await connection.write(bytes(100_000))
+
+
+async def read_and_write(connection: StreamSocket) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read_on(connection))
+        group.create_task(write_on(connection))
+
+
+async def read_with_winrt_names(connection: StreamSocket) -> None:
+    await connection.input_stream.read_async(moorings.Buffer(10), 10, 0)
+
+
+@moorings.blocking
+def read_on_a_worker(connection: StreamSocket) -> None:
+    connection.input_stream.read_async(moorings.Buffer(10), 10, 0).get()
+
+
+async def serve_a_client_that_resets(handler: Callable[[StreamSocket], Any]) -> tuple[StreamSocket, DrainReport]:
+    served: list[StreamSocket] = []
+
+    def serve(connection: StreamSocket) -> Any:
+        served.append(connection)
+        return handler(connection)
+
+    wrapped = functools.update_wrapper(serve, handler)
+    async with moorings.listen("tcp://127.0.0.1:0", wrapped) as listener:
+        client = client_of(listener.listener)
+        await until(lambda: served)
+        await turns(5)
+        reset(client)
+        await until(lambda: not listener.open_connections)
+    assert listener.report is not None
+    return served[0], listener.report
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [read_on, write_on, read_and_write, read_with_winrt_names, read_on_a_worker],
+    ids=lambda each: each.__name__,
+)
+async def test_a_reset_by_the_peer_is_counted_and_not_reported(handler: Callable[[StreamSocket], Any]) -> None:
+    connection, report = await serve_a_client_that_resets(handler)
+    assert connection.end_reason == EndReason.RESET
+    assert (report.accepted, report.broken) == (1, 1)
+
+
+async def raise_anew(connection: StreamSocket) -> None:
+    try:
+        await read_on(connection)
+    except ConnectionResetError as error:
+        raise ConnectionResetError("of the database") from error
+
+
+async def fail_beside_the_reset(connection: StreamSocket) -> None:
+    failures: list[Exception] = [KeyError("broken")]
+    try:
+        await read_on(connection)
+    except ConnectionResetError as error:
+        failures.append(error)
+    raise ExceptionGroup("both", failures)
+
+
+@moorings.blocking
+def fail_on_a_worker(connection: StreamSocket) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        connection.input_stream.read_async(moorings.Buffer(10), 10, 0).get()
+    raise KeyError("broken")
+
+
+@pytest.mark.parametrize(
+    ("handler", "reported"),
+    [(raise_anew, ConnectionResetError), (fail_beside_the_reset, ExceptionGroup), (fail_on_a_worker, KeyError)],
+    ids=["anew", "group", "worker"],
+)
+async def test_other_failures_on_a_broken_connection_are_reported(
+    handler: Callable[[StreamSocket], Any], reported: type[Exception], expect_loop_errors: list[dict[str, Any]]
+) -> None:
+    _, report = await serve_a_client_that_resets(handler)
+    await turns(5)
+    assert [type(context["exception"]) for context in expect_loop_errors] == [reported]
+    assert report.broken == 1
+
+
+async def test_the_reset_of_another_connection_is_reported(expect_loop_errors: list[dict[str, Any]]) -> None:
+    """A proxy whose upstream breaks has failed, although its client is there."""
+    async with socket_and_peer() as (upstream, peer):
+
+        async def relay(_connection: StreamSocket) -> None:
+            reset(peer)
+            await read_on(upstream)
+
+        async with moorings.listen("tcp://127.0.0.1:0", relay) as listener:
+            with client_of(listener.listener) as client:
+                assert await ending(client) == RST
+    assert [isinstance(context["exception"], ConnectionResetError) for context in expect_loop_errors] == [True]
+    assert listener.report is not None
+    assert listener.report.broken == 0
+
+
+async def test_a_plain_handler_that_finds_the_connection_broken() -> None:
+    def write(connection: StreamSocket) -> None:
+        stream = connection._connection.stream
+        assert stream is not None
+        # What reading and writing find; a plain handler runs too early to bring it about.
+        stream.end_reason = EndReason.RESET
+        stream.write_error = errors.make(errors.WSAECONNRESET, "reset")
+        connection.write(b"x")
+
+    async with moorings.listen("tcp://127.0.0.1:0", write) as listener:
+        with client_of(listener.listener) as client:
+            assert await ending(client) == RST
+    assert listener.report is not None
+    assert listener.report.broken == 1
 
 
 async def test_drain_timeout_and_report() -> None:

@@ -204,8 +204,11 @@ def _serving(handler: Callable[[StreamSocket], object]) -> Callable[[object, Arg
         connection = args.socket
         try:
             result = handler(connection)
-        except BaseException:
+        except BaseException as error:
+            quiet = connection._connection.broke_with(error)
             connection.abort()
+            if quiet:
+                return None
             raise
         if isinstance(result, Awaitable):
             return Serving(cast("Awaitable[object]", result), connection)
@@ -227,10 +230,12 @@ def listen(
     """Listen on `tcp://host:port`: an async context manager.
 
     `handler(connection)` runs for each connection, as a task if it is `async def`; the connection is closed when it
-    returns, and aborted when it raises. Without a handler use `async for connection in listener`. An empty host means
-    all addresses, an empty port or 0 lets the system pick one (`listener.port`). At `max_connections` accepting pauses.
-    Leaving the block stops accepting, waits up to `drain_timeout` seconds (default 10) for the connections to end and
-    aborts the rest; leaving it through an exception aborts at once.
+    returns, and aborted when it raises. What it raises is reported once, through the loop's exception handler, unless
+    it only says that this connection broke: `end_reason` and `report.broken` tell that. Without a handler use
+    `async for connection in listener`. An empty host means all addresses, an empty port or 0 lets the system pick one
+    (`listener.port`). At `max_connections` accepting pauses. Leaving the block stops accepting, waits up to
+    `drain_timeout` seconds (default 10) for the connections to end and aborts the rest; leaving it through an exception
+    aborts at once.
 
     Errors: WSAEADDRINUSE and its like when the block is entered; E_INVALIDARG for a bad URL; TypeError and ValueError
     for a handler that cannot be called and for numbers out of range.
@@ -310,7 +315,8 @@ def blocking(handler: Callable[..., object]) -> Callable[..., object]:
             try:
                 handler(*arguments)
             except BaseException as error:  # noqa: BLE001 - the program's handler may raise anything; reported once
-                report_from_worker(home, f"{handler!r} failed", error)
+                if not _says_that_it_broke(arguments, error):
+                    report_from_worker(home, f"{handler!r} failed", error)
             finally:
                 post(home, functools.partial(operation.finish, _COMPLETED, None, None))
 
@@ -322,6 +328,12 @@ def blocking(handler: Callable[..., object]) -> Callable[..., object]:
 
     mark_as_worker(hand_over)
     return hand_over
+
+
+def _says_that_it_broke(arguments: tuple[Any, ...], error: BaseException) -> bool:
+    """Whether `error` is the end of the connection that a handler of `moorings.listen` was given."""
+    connection = arguments[0] if arguments else None
+    return isinstance(connection, StreamSocket) and connection._connection.broke_with(error)
 
 
 def _sender(arguments: tuple[Any, ...], otherwise: object) -> object:

@@ -83,6 +83,8 @@ HELD_BY: dict[int, list[str]] = {
         f"{SCRIPTS}::test_a_handler_that_raises_is_reported_once",
         f"{EVENTS}::test_a_failing_handler_hurts_no_other",
         f"{FACE}::test_connection_is_aborted_when_the_handler_raises",
+        f"{FACE}::test_a_reset_by_the_peer_is_counted_and_not_reported",
+        f"{FACE}::test_other_failures_on_a_broken_connection_are_reported",
     ],
     21: [f"{CONTRACT}::test_binding_without_a_handler_is_legal"],
     22: [f"{CONTRACT}::test_handler_and_iterator_at_once_are_illegal"],

@@ -397,7 +397,7 @@ EXHAUSTION = """
             assert acceptor.accepted == 7
             for client in clients + more:
                 client.close()
-        assert listener.report == (7, 7, 0), listener.report
+        assert listener.report == (7, 7, 0, 0), listener.report
         assert not reports, reports
         print("recovered")
 

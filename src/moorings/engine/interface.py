@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class EndReason(IntEnum):
-    """Why a connection ended."""
+    """Why a connection ended. Its text is its name."""
 
     OPEN = 0
     CLOSED_BY_US = 1
@@ -24,6 +24,17 @@ class EndReason(IntEnum):
     TIMED_OUT = 5
     ABORTED = 6
     DETACHED = 7
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, format_spec: str) -> str:
+        """The name in f-strings, too, where an IntEnum is a number."""
+        return format(self.name, format_spec)
+
+
+#: The reasons for which neither side asked: the connection broke.
+BROKEN = frozenset((EndReason.RESET, EndReason.TIMED_OUT))
 
 
 class Detached(NamedTuple):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings import errors
 from moorings.engine.hub import hub_of
+from moorings.engine.interface import BROKEN
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
 from moorings.foundation.background import report_from_worker, workers
@@ -57,6 +58,9 @@ class DrainReport(NamedTuple):
     finished: int
     #: Connections that were aborted: at the deadline, or because nobody had taken them yet.
     aborted: int
+    #: Of all accepted ones, those that broke: the peer reset them, or was heard of no more. Their handlers' exceptions
+    #: that say only this are not reported.
+    broken: int = 0
 
 
 class Serving:
@@ -95,6 +99,7 @@ class Accepting:
         "_waiters",
         "accepted",
         "acceptor",
+        "broken",
         "ending",
         "home",
         "iterating",
@@ -121,6 +126,7 @@ class Accepting:
         self.acceptor: Acceptor | None = None
         self.port = ""
         self.accepted = 0
+        self.broken = 0
         self.untaken = 0
         self.open: set[Connection] = set()
         self.tasks: dict[asyncio.Task[Any], StreamSocket | None] = {}
@@ -220,6 +226,8 @@ class Accepting:
 
     def _finished(self, connection: Connection) -> None:
         self.open.discard(connection)
+        if connection.end_reason() in BROKEN:
+            self.broken += 1
         if self.max_connections is not None:
             self.update()
         self._changed()
@@ -300,12 +308,14 @@ class Accepting:
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
         connection = self.tasks.pop(task, None)
         error = None if task.cancelled() else task.exception()
+        # That the peer has gone is no failure of the handler: `end_reason` and `DrainReport.broken` tell it.
+        quiet = error is None or (connection is not None and connection._connection.broke_with(error))
         if connection is not None:
             if error is None and not task.cancelled():
                 connection.close()
             else:
                 connection.abort()
-        if error is not None:
+        if error is not None and not quiet:
             self._report(error, task.get_coro())
         self._changed()
 
@@ -381,7 +391,7 @@ class Accepting:
                     connection.stream.abort()
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
-        return DrainReport(self.accepted, waiting - len(left), len(left) + self.untaken)
+        return DrainReport(self.accepted, waiting - len(left), len(left) + self.untaken, self.broken)
 
     async def _until_idle(self, current: asyncio.Task[Any] | None) -> None:
         while self.open or self.running or any(task is not current for task in self.tasks):

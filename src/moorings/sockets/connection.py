@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from moorings import errors
 from moorings.engine import tcp_info
 from moorings.engine.descriptor import borrowed
-from moorings.engine.interface import EndReason
+from moorings.engine.interface import BROKEN, EndReason
 from moorings.foundation.gate import Gate
 from moorings.names.endpoints import endpoint_text
 from moorings.names.host_name import host_name_from_sockaddr
@@ -224,6 +224,18 @@ class Connection:
     def end_reason(self) -> EndReason:
         """Why the connection ended."""
         return EndReason.OPEN if self.stream is None else EndReason(self.stream.end_reason)
+
+    def broke_with(self, error: BaseException) -> bool:
+        """Whether `error` only says that this very connection broke: the peer reset it, or is heard of no more.
+
+        A group of such errors, as `asyncio.TaskGroup` raises it, says no more than one of them.
+        """
+        if isinstance(error, BaseExceptionGroup):
+            return all(self.broke_with(each) for each in error.exceptions)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+        stream = self.stream
+        if stream is None or stream.end_reason not in BROKEN:
+            return False
+        return error is stream.read_error or error is stream.write_error
 
     def __str__(self) -> str:
         """The connection as errors name it."""
