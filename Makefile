@@ -12,7 +12,7 @@ HOT    := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.pyx' -o -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure check lint types bench bench-echo native build clean distclean
+.PHONY: help demo test test-pure check lint types docs bench bench-echo native build clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,12 +26,16 @@ test: build ## run the test suite, compiled where a compiler is there (ARGS="-k 
 test-pure: $(VENV)/.test ## run the test suite in pure Python
 	MOORINGS_NATIVE=off $(PYTEST) -m "not static and not install" $(ARGS)
 
-check: $(VENV)/.lint ## run the suite in pure Python, the type checkers and the linters, with one summary
+check: $(VENV)/.lint $(VENV)/.docs ## run the suite in pure Python, the type checkers, the linters and the site's build, with one summary
 	MOORINGS_NATIVE=off $(PYTEST) -m "not install" $(ARGS)
 
 types: $(VENV)/.lint ## run mypy and pyright
 	$(RUN) -m mypy
 	$(RUN) -m pyright --project pyproject.toml --pythonpath $(RUN)
+
+docs: $(VENV)/.docs ## build the site of the documentation into build/site, warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo 'build/site/index.html'
 
 lint: $(VENV)/.lint ## run ruff and import-linter
 	$(RUN) -m ruff check
@@ -69,15 +73,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@MOORINGS_NATIVE=off $(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
-$(VENV)/.lint: $(VENV)/.test
+# The packages of an extra of pyproject.toml, without the package itself.
+$(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.test
 	@$(RUN) -c 'import tomllib; from pathlib import Path; \
-	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["lint"], sep="\n")' > $@.txt
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
-	@touch $@
-
-$(VENV)/.bench: $(VENV)/.test
-	@$(RUN) -c 'import tomllib; from pathlib import Path; \
-	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"], sep="\n")' > $@.txt
+	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["$*"], sep="\n")' > $@.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
 	@touch $@
 

@@ -365,7 +365,7 @@ _DEFAULT_ERRNO: Final[dict[int, int]] = {
 
 
 def get_status(hresult: int) -> SocketErrorStatus:
-    """Return the :class:`SocketErrorStatus` of *hresult*, given signed or unsigned; UNKNOWN when none matches.
+    """Return the `SocketErrorStatus` of *hresult*, given signed or unsigned; UNKNOWN when none matches.
 
     UNKNOWN covers S_OK, E_INVALIDARG, E_ILLEGAL_METHOD_CALL and RO_E_CLOSED too: a retry does not cure them.
     """
@@ -378,7 +378,7 @@ def get_status(hresult: int) -> SocketErrorStatus:
 class CodedError(OSError):
     """What every exception of this module has beside its built-in base; typed code narrows to it with isinstance.
 
-    Built by :func:`make` only. Catch the built-in classes.
+    Built by `moorings.errors.make` only. Catch the built-in classes.
     """
 
     # OSError has the field on Windows only, and typeshed declares it there only.

@@ -42,7 +42,10 @@ class Program:
     """It ends with exit code 1, and the text block behind it is what it says on standard error."""
 
 
-PROGRAMS: dict[tuple[str, str], Program] = {}
+PROGRAMS: dict[tuple[str, str], Program] = {
+    ("docs/index.md", "echo_server.py"): Program(serves=True),
+    ("docs/index.md", "client.py"): Program(server="echo_server.py"),
+}
 """(document, title): how that program is run."""
 
 ENDS_WELL = "ends well"

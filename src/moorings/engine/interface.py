@@ -14,16 +14,24 @@ if TYPE_CHECKING:
 
 
 class EndReason(IntEnum):
-    """Why a connection ended. Its text is its name."""
+    """Why a connection ended; the reason that came first. Its text is its name."""
 
     OPEN = 0
+    """It has not ended."""
     CLOSED_BY_US = 1
+    """By `close()`, `aclose()` or the end of an `async with`."""
     CLOSED_BY_PEER = 2
+    """The peer ended the stream; everything it sent has been read."""
     TRUNCATED = 3
+    """The stream ended before the protocol on it did; TCP by itself never says this."""
     RESET = 4
+    """The peer, or something between, reset the connection."""
     TIMED_OUT = 5
+    """The peer stopped answering."""
     ABORTED = 6
+    """Cut off from our side: by `abort()`, a cancelled `_async` call, a deadline, or the system."""
     DETACHED = 7
+    """The descriptor was given away."""
 
     def __str__(self) -> str:
         return self.name

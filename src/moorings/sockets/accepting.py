@@ -52,15 +52,15 @@ CANCEL_TIMEOUT = 5.0
 class DrainReport(NamedTuple):
     """How the connections of a listener ended."""
 
-    #: Connections accepted in all.
     accepted: int
-    #: Connections that ended by themselves while draining.
+    """Connections accepted in all."""
     finished: int
-    #: Connections that were aborted: at the deadline, or because nobody had taken them yet.
+    """Connections that ended by themselves while draining."""
     aborted: int
-    #: Of all accepted ones, those that broke: the peer reset them, or was heard of no more. Their handlers' exceptions
-    #: that say only this are not reported.
+    """Connections that were aborted: at the deadline, or because nobody had taken them yet."""
     broken: int = 0
+    """Of all accepted ones, those that broke: the peer reset them, or was heard of no more. Their handlers' exceptions
+    that say only this are not reported."""
 
 
 class Serving:

@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 class StreamCounters(NamedTuple):
     """What a connection has done and holds at this moment."""
 
-    #: Bytes received from and handed to the kernel.
     bytes_received: int
+    """Bytes received from the kernel."""
     bytes_sent: int
-    #: System calls that did it.
+    """Bytes handed to the kernel."""
     receive_calls: int
+    """System calls that received."""
     send_calls: int
-    #: Bytes of writes that the kernel has not taken yet; bounded by `write_queue_limit`.
+    """System calls that sent."""
     queued_bytes: int
-    #: Bytes taken from the kernel that nobody has read; bounded by what a read asked for plus 64 KiB.
+    """Bytes of writes that the kernel has not taken yet; bounded by `limits.write_queue_limit`."""
     unread_bytes: int
-    #: Writes refused with WSAENOBUFS because the queue was full.
+    """Bytes taken from the kernel that nobody has read; bounded by what a read asked for plus 64 KiB."""
     writes_refused: int
+    """Writes refused with WSAENOBUFS because the queue was full."""
 
 
 class StreamLimits:
