@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## build what can be built and run the echo demonstration
-	@$(RUN) -m moorings.cli.demo $(ARGS)
+	@$(RUN) -m moorings demo $(ARGS)
 
 test: build ## run the test suite, compiled where a compiler is there (ARGS="-k name")
 	$(PYTEST) -m "not static" $(ARGS)

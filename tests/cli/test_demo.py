@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import moorings
-from moorings import errors
-from moorings.cli import demo
-from moorings.cli.console import Console
+from moorings.cli import app, demo
+from moorings.cli.tour.common import DemoError, Facts, Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable
 
-COMMAND = [sys.executable, "-W", "error", "-m", "moorings.cli.demo"]
+    from moorings.cli.console import Console
+
+    Part = Callable[[Console, Options], Awaitable[Facts]]
+
+COMMAND = [sys.executable, "-W", "error", "-m", "moorings", "demo"]
+SMALL = ["--clients", "30", "--megabytes", "1"]
 PATIENCE = 50.0
 STEPS = (
     "server  binding to 127.0.0.1",
@@ -39,6 +42,8 @@ STEPS = (
     "1 MiB sent in",
     "round trip time:",
     "Mbit/s out",
+    "client  end reason CLOSED_BY_US",
+    "server  end reason CLOSED_BY_PEER",
     "class    ConnectionRefusedError",
     "winerror -2147014835 (0x8007274D)",
     "status   CONNECTION_REFUSED",
@@ -48,24 +53,17 @@ STEPS = (
 )
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(moorings.__file__).parents[1])}
-
-
-@pytest.fixture
-def descriptor_limit() -> Iterator[None]:
-    """Puts the limit back that a test changes."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+def run(*arguments: str, command: list[str] = COMMAND) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(moorings.__file__).parents[1])}
+    return subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_all_steps(loop: str) -> None:
-    command = [*COMMAND, "--clients", "30", "--megabytes", "1", "--loop", loop]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not done.stderr
+    done = run(*SMALL, "--loop", loop)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     first = done.stdout.splitlines()[0]
     native, reason = moorings.native_mode()
     assert first.startswith(f"moorings {moorings.__version__}, {'native' if native else reason}")
@@ -74,97 +72,114 @@ def test_all_steps(loop: str) -> None:
     for step in STEPS:
         position = done.stdout.find(step, position)
         assert position >= 0, f"{step!r} is missing, or too early, in\n{done.stdout}"
-    assert "\x1b" not in done.stdout
 
 
-def test_interrupt_is_quiet() -> None:
-    with subprocess.Popen(COMMAND, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while b"listening" not in process.stdout.readline():
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert not complaints
+def test_summary_for_scripts() -> None:
+    done = run(*SMALL, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    summary = json.loads(done.stdout)
+    assert summary["ok"] is True
+    assert summary["moorings"] == moorings.__version__
+    assert (summary["native"], summary["native_reason"]) == moorings.native_mode()
+    parts: dict[str, dict[str, Any]] = summary["parts"]
+    assert list(parts) == ["echo", "clients", "transfer", "failures"]
+    assert all(part["ok"] and part["elapsed_seconds"] > 0 for part in parts.values())
+    assert parts["echo"]["echo"] == "Hello, World!"
+    clients = parts["clients"]
+    assert (clients["clients"], clients["messages"], clients["echoes_right"], clients["cut_off"]) == (30, 300, 300, 0)
+    assert parts["transfer"]["bytes"] == parts["transfer"]["client"]["bytes_sent"] == 1 << 20
+    assert parts["transfer"]["client"]["end_reason"] == "CLOSED_BY_US"
+    assert parts["transfer"]["client"]["round_trip_us"]["smoothed"] > 0
+    assert parts["failures"]["refused"]["class"] == "ConnectionRefusedError"
 
 
-def test_reader_of_the_output_may_go() -> None:
-    with subprocess.Popen(COMMAND, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        complaints = process.stderr.read()
-        assert process.wait(PATIENCE) == 0
-    assert not complaints
+def test_the_module_is_the_command() -> None:
+    done = run("--help", command=[sys.executable, "-W", "error", "-m", "moorings.cli.demo"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run("--help").stdout
+    assert done.stdout.startswith("Usage: moorings demo [OPTIONS]")
 
 
-@pytest.mark.parametrize("arguments", [["--clients", "0"], ["--megabytes", "x"], ["--loop", "trio"], ["extra"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--clients", "0"], ["--clients", "10001"], ["--megabytes", "x"], ["--megabytes", "4097"], ["--loop", "trio"]],
+)
 def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        demo.main(arguments)
-    assert caught.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    assert app.main(["demo", *arguments]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"moorings demo: invalid value for '{arguments[0]}'")
+    assert output.err.endswith("; see 'moorings demo --help'\n")
+    assert output.err.count("\n") == 1
 
 
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        demo.main(["--help"])
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert "examples:" in text
-    assert "Exit codes:" in text
+def test_without_uvloop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert app.main(["demo", "--loop", "uvloop"]) == 1
+    assert capsys.readouterr().err == "moorings: uvloop is not installed (pip install 'moorings[uvloop]')\n"
 
 
-def test_failed_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def refused(_console: Console, _options: demo.Options) -> None:
-        await moorings.connect("tcp://127.0.0.1:1")
-
-    async def passes(console: Console, _options: demo.Options) -> None:
-        console.say("client", "still here")
-
-    monkeypatch.setattr(demo, "PARTS", (("Fails", refused), ("Passes", passes)))
-    assert demo.main(["--loop", "asyncio"]) == 1
-    output = capsys.readouterr().out
-    assert "FAILED  ConnectionRefusedError: " in output
-    assert "still here" in output
-    assert output.endswith("a step failed\n")
+# -- a step that fails -----------------------------------------------------------------------------------------------
 
 
-async def test_failure_that_does_not_come_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    async def succeed() -> None:
-        await asyncio.sleep(0)
-
-    with pytest.raises(demo.DemoError, match="did not fail"):
-        await demo.expect_failure(Console(), "succeeding", succeed)
-    assert "succeeding" in capsys.readouterr().out
+async def refused(_console: Console, _options: Options) -> Facts:
+    await moorings.connect("tcp://127.0.0.1:1")
+    return {}
 
 
-@pytest.mark.usefixtures("descriptor_limit")
-def test_descriptor_limit_is_raised() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
-    assert demo.affordable_clients(100) == (100, "")
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (264, hard)
+async def wrong(_console: Console, _options: Options) -> Facts:
+    await asyncio.sleep(0)
+    raise DemoError("two echoes differ")
 
 
-def test_fewer_clients_where_the_limit_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (100, 164))
-    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: changes.append(limits))
-    clients, note = demo.affordable_clients(1000)
-    assert clients == 50
-    assert "only 50 clients" in note
-    assert changes == [(164, 164)]
+async def stuck(_console: Console, _options: Options) -> Facts:
+    await asyncio.get_running_loop().create_future()
+    return {}
 
 
-def test_no_limit_needs_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert demo.affordable_clients(1000) == (1000, "")
+async def cut_short(_console: Console, _options: Options) -> Facts:
+    await asyncio.sleep(0)
+    raise asyncio.IncompleteReadError(b"ab", 4)
 
 
-def test_name_of_the_class_to_catch() -> None:
-    assert demo.class_name(errors.closed("x")) == "OSError"
-    assert demo.class_name(errors.make(errors.WSAECONNREFUSED, "x")) == "ConnectionRefusedError"
-    assert demo.class_name(errors.make(errors.WSAHOST_NOT_FOUND, "x")) == "socket.gaierror"
+async def passes(console: Console, options: Options) -> Facts:
+    await asyncio.sleep(0)
+    console.say("client", "still here")
+    return {"clients": options.clients}
+
+
+@pytest.mark.parametrize(
+    ("part", "complaint"),
+    [
+        (refused, "ConnectionRefusedError: connecting to 127.0.0.1:1: refused"),
+        (wrong, "DemoError: two echoes differ"),
+        (stuck, "TimeoutError: "),
+        (cut_short, "IncompleteReadError: 2 bytes read"),
+    ],
+)
+def test_failed_step(
+    part: Part, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "PARTS", (("first", "Fails", part), ("second", "Passes", passes)))
+    if part is stuck:
+        monkeypatch.setattr(demo, "PATIENCE", 0.0)
+    assert app.main(["demo", "--loop", "asyncio"]) == 1
+    output = capsys.readouterr()
+    assert f"FAILED  {complaint}" in output.out
+    assert "all steps" not in output.out
+    if part is not stuck:
+        assert "still here" in output.out
+        assert output.err == "moorings: a step failed: Fails\n"
+
+
+def test_failed_step_in_the_summary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(demo, "PARTS", (("first", "Fails", wrong), ("second", "Passes", passes)))
+    assert app.main(["demo", "--loop", "asyncio", "--json"]) == 1
+    output = capsys.readouterr()
+    summary = json.loads(output.out)
+    assert summary["ok"] is False
+    assert summary["parts"]["first"]["ok"] is False
+    assert summary["parts"]["first"]["error"] == "DemoError: two echoes differ"
+    assert summary["parts"]["second"]["ok"] is True
+    assert summary["parts"]["second"]["clients"] == 1000
+    assert output.err == "moorings: a step failed: Fails\n"

@@ -18,19 +18,27 @@ code   meaning
 from __future__ import annotations
 
 import contextlib
+import difflib
+import io
 import os
+import platform
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
+import moorings
 from moorings.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CommandError
+from moorings.cli.output import describe_error, on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROGRAM = "moorings"
+#: The shell's completion asks with this variable.
+COMPLETION = "_MOORINGS_COMPLETE"
 #: Subcommand, and what `moorings --help` says about it.
 COMMANDS = {
     "demo": "A tour on this machine: echoes, many clients, a transfer, statistics, failures.",
@@ -45,6 +53,11 @@ Examples:
   moorings demo
   moorings listen tcp://127.0.0.1:1337 --echo
   moorings connect tcp://127.0.0.1:1337 --stats
+
+\b
+Completion of commands and options, in bash (zsh and fish likewise):
+  eval "$(_MOORINGS_COMPLETE=bash_source moorings)"
+
 \b
 Exit codes: 0 it went well, 1 it failed, 2 wrong arguments, 130 Ctrl-C,
 141 the reader of the output has gone."""
@@ -57,14 +70,44 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name == "help":
+            return _help
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"moorings.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            raise click.UsageError(_unknown(name), ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items(), ("help", "Show the help of a command.")])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _unknown(name: str) -> str:
+    """What to say about a command that is not there."""
+    close = difflib.get_close_matches(name, [*COMMANDS, "help"], n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"the commands are {', '.join(COMMANDS)}"
+    return f"no such command {name!r}; {hint}"
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    """What reports of trouble should begin with."""
+    if wanted and not ctx.resilient_parsing:
+        native, reason = moorings.native_mode()
+        mode = "native (compiled)" if native else reason
+        click.echo(f"{PROGRAM} {moorings.__version__}, {mode}, Python {platform.python_version()}")
+        ctx.exit()
 
 
 @click.group(
@@ -75,7 +118,14 @@ class _Commands(click.Group):
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="moorings", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Show the version, and whether the hot modules are compiled.",
+)
 @click.pass_context
 def group(ctx: click.Context) -> None:
     """Sockets that end cleanly, say why they failed, and show what they do."""
@@ -83,34 +133,57 @@ def group(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+@click.command("help", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("name", required=False)
+@click.pass_context
+def _help(ctx: click.Context, name: str | None) -> None:
+    """Show the help of a command, as `moorings COMMAND --help` does."""
+    above = ctx.parent
+    assert above is not None
+    if name is None:
+        click.echo(above.get_help())
+        return
+    command = group.get_command(above, name)
+    if command is None:
+        raise click.UsageError(_unknown(name), above)
+    click.echo(command.get_help(click.Context(command, info_name=name, parent=above)))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: that of the process); the exit code."""
+    _repair_streams()
+    return _end(*_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(arguments: list[str]) -> tuple[int, str]:
+    """The exit code, and what to say on standard error.
+
+    Not `click.Group.main`: that ends with code 1 when the reader of the output has gone, and prints an empty
+    line on Ctrl-C.
+    """
     try:
-        result: Any = group.main(
-            list(sys.argv[1:] if arguments is None else arguments), prog_name=PROGRAM, standalone_mode=False
-        )
-        sys.stdout.flush()
+        instruction = os.environ.get(COMPLETION)
+        if instruction:
+            return shell_complete(group, {}, PROGRAM, COMPLETION, instruction), ""
+        with group.make_context(PROGRAM, arguments) as context:
+            result: Any = group.invoke(context)
+    except click.exceptions.Exit as finished:
+        return finished.exit_code, ""
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else PROGRAM
-        return _end(EXIT_USAGE, f"{path}: {_sentence(error.format_message())}; see '{path} --help'")
+        return EXIT_USAGE, f"{path}: {_sentence(error.format_message())}; see '{path} --help'"
     except click.ClickException as error:
-        return _end(EXIT_FAILED, f"{PROGRAM}: {_sentence(error.format_message())}")
+        return EXIT_FAILED, f"{PROGRAM}: {_sentence(error.format_message())}"
     except CommandError as error:
-        return _end(error.code, f"{PROGRAM}: {error}")
+        return error.code, f"{PROGRAM}: {error}"
     except (KeyboardInterrupt, click.Abort):
-        return _end(EXIT_INTERRUPTED)
-    except BrokenPipeError as error:
-        if getattr(error, "winerror", None) is not None:  # a socket's, not that of the output
-            return _end(EXIT_FAILED, f"{PROGRAM}: {_reason(error)}")
-        return _drop_output()
+        # A terminal has shown "^C"; its next line should begin at the left.
+        return EXIT_INTERRUPTED, "" if not on_terminal(sys.stderr) else "\n"
     except OSError as error:
-        return _end(EXIT_FAILED, f"{PROGRAM}: {_reason(error)}")
-    return result if isinstance(result, int) else EXIT_OK
-
-
-def _reason(error: OSError) -> str:
-    """What went wrong, in a line."""
-    return str(getattr(error, "reason", None) or error)
+        if isinstance(error, BrokenPipeError) and getattr(error, "winerror", None) is None:  # not one of our sockets
+            return EXIT_BROKEN_PIPE, ""
+        return EXIT_FAILED, f"{PROGRAM}: {describe_error(error)}"
+    return (result if isinstance(result, int) else EXIT_OK), ""
 
 
 def _sentence(text: str) -> str:
@@ -119,18 +192,35 @@ def _sentence(text: str) -> str:
     return line[:1].lower() + line[1:]
 
 
-def _end(code: int, message: str = "") -> int:
+def _repair_streams() -> None:
+    """Standard streams that every command can write to."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Whoever started us closed it. The next socket must not get its number, and so what is meant for it.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and name != "stdin":
+            stream.reconfigure(errors="replace")  # an encoding without "µ" is no reason to fail
+
+
+def _end(code: int, message: str) -> int:
     """Flush what was printed, then say `message`; the exit code."""
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stdout.flush()
-        if message:
-            print(message, file=sys.stderr, flush=True)
-        return code
-    return _drop_output()
+    except BrokenPipeError:
+        _drop_output()
+        code, message = EXIT_BROKEN_PIPE, ""
+    except OSError as error:  # a full disk, for example; what went wrong before that matters more
+        _drop_output()
+        if code == EXIT_OK:
+            code, message = EXIT_FAILED, f"{PROGRAM}: cannot write the output: {error.strerror}"
+    if message:
+        with contextlib.suppress(OSError):
+            print(message.rstrip("\n"), file=sys.stderr, flush=True)
+    return code
 
 
-def _drop_output() -> int:
-    """What Python flushes at its end must not find the broken pipe again."""
+def _drop_output() -> None:
+    """What Python flushes at its end must not find the broken pipe, or the full disk, again."""
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    return EXIT_BROKEN_PIPE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from moorings.cli.output import on_terminal
+
 _COLOURS = {"server": "32", "client": "36", "note": "33", "FAILED": "31;1", "title": "1"}
 _WIDTH = 7
 
@@ -12,12 +14,14 @@ _WIDTH = 7
 class Console:
     """Writes lines that say who did what. Colours follow https://no-color.org.
 
-    When the reader of the output goes, as `head` does, further lines are dropped and `gone` turns True.
+    When the reader of the output goes, as `head` does, further lines are dropped and `gone` turns True. A `quiet`
+    console drops all of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.gone = False
-        self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._quiet = quiet
+        self._coloured = on_terminal() and not os.environ.get("NO_COLOR")
 
     def title(self, text: str) -> None:
         """A heading, with an empty line before it."""
@@ -36,7 +40,7 @@ class Console:
         return f"\x1b[{code}m{text}\x1b[0m" if self._coloured and code else text
 
     def _write(self, text: str) -> None:
-        if self.gone:
+        if self.gone or self._quiet:
             return
         try:
             print(text, flush=True)

@@ -7,6 +7,7 @@ terminal's width. Results go to standard output, progress to standard error. Col
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from typing import TextIO
 
     from rich.console import Console, RenderableType
     from rich.live import Live
@@ -33,10 +35,13 @@ class Progress(Protocol):
     def describe(self, text: str) -> None:
         """What is being done now."""
 
+    def note(self, text: str) -> None:
+        """What is measured meanwhile."""
 
-def on_terminal() -> bool:
-    """Whether standard output is a terminal."""
-    return sys.stdout.isatty()
+
+def on_terminal(stream: TextIO | None = None) -> bool:
+    """Whether `stream` (default: standard output) is a terminal that can be drawn on."""
+    return (sys.stdout if stream is None else stream).isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
 
 
 def console(*, error: bool = False) -> Console:
@@ -44,8 +49,15 @@ def console(*, error: bool = False) -> Console:
     from rich.console import Console as RichConsole  # noqa: PLC0415 - takes longer to import than most commands need
 
     stream = sys.stderr if error else sys.stdout
-    width = None if stream.isatty() else _PLAIN_WIDTH
-    return RichConsole(stderr=error, width=width, highlight=False, soft_wrap=True)
+    drawing = on_terminal(stream)
+    # FORCE_COLOR and the like must not bring escape sequences into a pipe or a file.
+    return RichConsole(
+        stderr=error,
+        force_terminal=drawing,
+        width=None if drawing else _PLAIN_WIDTH,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_json(value: object) -> None:
@@ -53,8 +65,14 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
+def printable(text: str) -> str:
+    """`text` with what a terminal might obey, or what would break a line, as escapes: it may come from elsewhere."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """A table: drawn on a terminal, columns of plain text elsewhere."""
+    """A table: drawn on a terminal, columns of plain text elsewhere. The cells are text, never markup."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not on_terminal():
         if title:
             print(title)
@@ -63,12 +81,13 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         return
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(title=title or None, title_justify="left")
     for heading in headings:
         table.add_column(heading)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console().print(table)
 
 
@@ -82,41 +101,29 @@ def live(first: RenderableType = "") -> Generator[Live]:
 
 
 @contextmanager
-def progress(text: str, total: float | None = None, *, unit: str = "") -> Generator[Progress]:
+def progress(text: str, total: float | None = None, *, unit: str = "", keep: bool = False) -> Generator[Progress]:
     """Progress on standard error: a bar on a terminal, else a line every few seconds.
 
-    `unit="bytes"` shows amounts as such, with their rate. With `total` None the amount is unknown.
+    `unit="bytes"` shows amounts as such, with their rate. With `total` None the amount is unknown. `keep` leaves the
+    bar where it was when all is done.
     """
-    if not sys.stderr.isatty():
-        yield _PlainProgress(text, total)
+    if not on_terminal(sys.stderr):
+        yield _PlainProgress(text, total, unit)
         return
-    from rich import progress as bars  # noqa: PLC0415
+    from moorings.cli.bars import bar  # noqa: PLC0415 - imports rich
 
-    columns: list[bars.ProgressColumn] = [bars.TextColumn("{task.description}"), bars.BarColumn()]
-    if unit == "bytes":
-        columns += [bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn()]
-    elif total is not None:
-        columns += [bars.MofNCompleteColumn()]
-    columns.append(bars.TimeElapsedColumn())
-    with bars.Progress(*columns, console=console(error=True), transient=True) as view:
-        task = view.add_task(text, total=total)
-
-        class _Bar:
-            def advance(self, amount: float = 1) -> None:
-                view.advance(task, amount)
-
-            def describe(self, text: str) -> None:
-                view.update(task, description=text)
-
-        yield _Bar()
+    with bar(text, total, unit=unit, keep=keep) as drawn:
+        yield drawn
 
 
 class _PlainProgress:
     """Lines instead of a bar."""
 
-    def __init__(self, text: str, total: float | None) -> None:
+    def __init__(self, text: str, total: float | None, unit: str) -> None:
         self._text = text
+        self._note = ""
         self._total = total
+        self._unit = unit
         self._done = 0.0
         self._next = time.monotonic() + PLAIN_PROGRESS_INTERVAL
 
@@ -128,16 +135,26 @@ class _PlainProgress:
         self._text = text
         self._tell()
 
+    def note(self, text: str) -> None:
+        self._note = text
+        self._tell()
+
     def _tell(self) -> None:
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + PLAIN_PROGRESS_INTERVAL
-        share = f" {self._done / self._total:.0%}" if self._total else ""
-        print(f"{self._text}{share}", file=sys.stderr, flush=True)
+        amount = f" {self._done / self._total:.0%}" if self._total else self._amount()
+        note = f", {self._note}" if self._note else ""
+        print(f"{self._text}{amount}{note}", file=sys.stderr, flush=True)
+
+    def _amount(self) -> str:
+        if not self._done:
+            return ""
+        return f" {self._done / 2**20:,.1f} MiB" if self._unit == "bytes" else f" {self._done:,.0f}"
 
 
 def describe_error(error: BaseException) -> str:
     """An exception in a line: its reason where it carries one."""
     reason: Any = getattr(error, "reason", None)
-    return str(reason) if reason else str(error) or type(error).__name__
+    return " ".join(str(reason or error).split()) or type(error).__name__
