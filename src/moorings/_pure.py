@@ -16,11 +16,12 @@ from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from contextvars import Context
     from socket import socket
 
 __all__ = [
+    "MAXIMUM_EVENTS",
     "REFERENCES_IN_AWAIT",
     "Block",
     "BufferBase",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 _MAXIMUM_VECTOR = 256
-_MAXIMUM_EVENTS = 128
+MAXIMUM_EVENTS = 128
 
 
 def is_task_callback(callback: object) -> bool:
@@ -64,19 +65,14 @@ def run_task_callback(context: Context, callback: Callable[[Any], object], argum
 
 
 def _references_in_await() -> int:
-    """What `getrefcount(self)` says in the `__next__` of an awaited object that only the awaiting frame holds."""
+    """What `getrefcount(self)` says in the `__await__` of an awaited object that only the awaiting frame holds."""
     seen: list[int] = []
 
     class Probe:
-        def __await__(self) -> Any:
-            return self
-
-        def __iter__(self) -> Probe:
-            return self
-
-        def __next__(self) -> None:
+        def __await__(self) -> Generator[None]:
             seen.append(getrefcount(self))
-            raise StopIteration
+            return
+            yield
 
     async def wait() -> None:
         await Probe()
@@ -343,16 +339,16 @@ def shut_down_writing(fd: int, plain_socket: socket) -> int:
 class Epoll:
     """One epoll set. A slot and a serial number come back with each event; the caller closes it."""
 
-    __slots__ = ("_epoll", "events", "tokens")
+    __slots__ = ("epoll", "events", "tokens")
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self.epoll = select.epoll()
         self.events: list[tuple[int, int]] = []
         self.tokens: dict[int, tuple[int, int]] = {}
 
     def add(self, fd: int, events: int, slot: int, serial: int) -> int:
         try:
-            self._epoll.register(fd, events)
+            self.epoll.register(fd, events)
         except OSError as error:
             return -(error.errno or 5)
         self.tokens[fd] = (slot, serial)
@@ -360,7 +356,7 @@ class Epoll:
 
     def modify(self, fd: int, events: int, slot: int, serial: int) -> int:
         try:
-            self._epoll.modify(fd, events)
+            self.epoll.modify(fd, events)
         except OSError as error:
             return -(error.errno or 5)
         self.tokens[fd] = (slot, serial)
@@ -369,7 +365,7 @@ class Epoll:
     def remove(self, fd: int) -> int:
         self.tokens.pop(fd, None)
         try:
-            self._epoll.unregister(fd)
+            self.epoll.unregister(fd)
         except OSError as error:
             return -(error.errno or 5)
         return 0
@@ -377,7 +373,7 @@ class Epoll:
     def poll(self) -> int:
         """Fetch what is ready now; the number of events, or a negative errno."""
         try:
-            self.events = self._epoll.poll(0, _MAXIMUM_EVENTS)
+            self.events = self.epoll.poll(0, MAXIMUM_EVENTS)
         except OSError as error:
             return -(error.errno or 5)
         return len(self.events)
@@ -392,7 +388,7 @@ class Epoll:
         return self.events[index][1]
 
     def fileno(self) -> int:
-        return self._epoll.fileno()
+        return self.epoll.fileno()
 
     def close(self) -> None:
-        self._epoll.close()
+        self.epoll.close()

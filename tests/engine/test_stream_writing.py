@@ -264,22 +264,24 @@ async def test_one_turn_sends_a_bounded_number_of_bytes() -> None:
         assert most <= 3  # one for the turn that goes on, one for the event, one that finds the buffer full
 
 
-def completes_at_once(operation: Operation) -> bool:
-    """What an awaiting task sees: whether it has to suspend."""
+def waiter_of(operation: Operation) -> object:
+    """What an awaiting task holds while it is suspended; None when it does not have to suspend."""
+    waiter = operation.__await__()
     try:
-        next(operation.__await__())
+        next(waiter)
     except StopIteration:
-        return True
-    return False
+        return None
+    return waiter
 
 
 async def test_after_some_immediate_writes_one_suspends() -> None:
     with stream_and_peer() as (stream, peer):
         stream.home.new_turn()
         for _ in range(IMMEDIATE_LIMIT):
-            assert completes_at_once(stream.write(b"a", 1))
+            assert waiter_of(stream.write(b"a", 1)) is None
         last = stream.write(b"b", 1)
-        assert not completes_at_once(last)
+        waiter = waiter_of(last)  # held: letting go of it is like closing the coroutine that awaits
+        assert waiter is not None
         assert await last == 1
         assert await receive(peer, IMMEDIATE_LIMIT + 1) == b"a" * IMMEDIATE_LIMIT + b"b"
 
@@ -289,7 +291,8 @@ async def test_after_many_bytes_a_write_suspends() -> None:
         stream.home.new_turn()
         stream.home.turn_bytes = TURN_BYTES_LIMIT
         last = stream.write(b"a", 1)
-        assert not completes_at_once(last)
+        waiter = waiter_of(last)  # held: letting go of it is like closing the coroutine that awaits
+        assert waiter is not None
         assert await last == 1
         assert await receive(peer, 1) == b"a"
 

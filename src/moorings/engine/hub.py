@@ -34,7 +34,7 @@ else:
 if cython.compiled:
     import moorings.foundation._await_slots  # noqa: F401  # gives Operation its faster slots
 else:
-    from moorings._pure import Block, Epoll
+    from moorings._pure import MAXIMUM_EVENTS, Block, Epoll
 
 if TYPE_CHECKING:
     from moorings.foundation.home import Home
@@ -231,7 +231,14 @@ class Hub:
         epoll = self.epoll
         if epoll is None:
             return
-        count = epoll.poll()
+        if cython.compiled:
+            count = epoll.poll()
+        else:
+            try:  # `Epoll.poll`, without the call
+                epoll.events = epoll.epoll.poll(0, MAXIMUM_EVENTS)
+            except OSError:
+                return
+            count = len(epoll.events)
         if count <= 0:
             return
         home.immediate = 0

@@ -359,7 +359,7 @@ class ReadingStream(Source):
             # By far the most common case, in one step: one read waits for whatever comes.
             operation = None  # the awaiting task may give it back for re-use
             self._receive_waiting()
-            if self.phase != _OPEN:
+            if self.phase != _OPEN or (not self.readable and self.stash is None):
                 return
         operation = None
         while self.read_head is not None:
@@ -396,7 +396,13 @@ class ReadingStream(Source):
         asked = operation.count
         if asked > block.size:
             asked = block.size
-        count = receive_block(self.fd, self.plain_socket, block, asked)
+        if cython.compiled:
+            count = receive_block(self.fd, self.plain_socket, block, asked)
+        else:
+            try:  # `receive_block`, without the call
+                count = self.plain_socket.recv_into(block.view, asked)
+            except OSError as error:
+                count = -(error.errno or errno.EIO)
         self.receive_calls += 1
         if count <= 0:
             self._nothing_received(count)
@@ -413,7 +419,17 @@ class ReadingStream(Source):
         else:
             target._fill(block.view[:count])
         self.read_head = self.read_tail = None
-        resume = operation.settle(_COMPLETED, target, None)
+        if cython.compiled or not home.eager or not operation.task_waits or not operation.bare or operation.hook:
+            resume = operation.settle(_COMPLETED, target, None)
+        else:  # `settle`, without the call
+            resume = True
+            operation.result_value = target
+            operation.buffer = None
+            operation.state = _COMPLETED
+            home.next_callback = operation.callback
+            home.next_context = operation.context
+            home.next_argument = home.done_future
+            operation.callback = operation.context = None
         operation = target = None
         if resume:
             home.resume()

@@ -10,7 +10,6 @@ cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT, _TURN_BYTES_LIMIT
 cdef int _VECTOR, _IMMEDIATE_LIMIT
 cdef int _COMPLETED, _ERROR, _OPEN
 cdef int _WRITE, _FLUSH, _FLUSH_FAILED
-cdef int _EAGAIN
 cdef int _OPERATION, _OPERATION_WITH_PROGRESS
 
 cdef class WritingStream(ReadingStream):
@@ -33,6 +32,7 @@ cdef class WritingStream(ReadingStream):
     cdef bint _fail_early(self, Operation operation)
     cdef _refuse(self, Operation operation, object error)
     cdef _fail_write(self, Operation operation)
+    cdef _send_failed(self, int code)
     @cython.locals(count=Py_ssize_t, head=Operation, home=Home)
     cdef _send_queue(self)
     @cython.locals(offset=Py_ssize_t, operation=Operation)

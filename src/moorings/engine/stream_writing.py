@@ -13,6 +13,7 @@ and state is read again afterwards.
 from __future__ import annotations
 
 import errno
+from socket import MSG_NOSIGNAL
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
@@ -52,8 +53,6 @@ _OPEN = 0
 _WRITE = 32
 _FLUSH = 64
 _FLUSH_FAILED = 65
-
-_EAGAIN = -errno.EAGAIN
 
 _OPERATION = 1
 _OPERATION_WITH_PROGRESS = 3
@@ -187,14 +186,15 @@ class WritingStream(ReadingStream):
         else:
             operation.finish(_COMPLETED, False, None)
 
-    def prepare_wait(self, operation: Operation) -> None:  # noqa: ARG002
+    def prepare_wait(self, operation: Operation) -> None:
         """Waiting on any queued write sends all of them, within the loop turn's budget."""
         if self.write_head is None or self.write_blocked:
             return
         home = self.home
         if home.immediate < _IMMEDIATE_LIMIT and home.turn_bytes < _TURN_BYTES_LIMIT:
             home.immediate += 1
-            self._send_queue()
+            if cython.compiled or not self._send_only(operation):
+                self._send_queue()
             hub = self.hub
             unsent: Operation | None = self.write_head
             if unsent is None and self.dirty and hub is not None and hub.dirty_head is self:  # pyright: ignore[reportUnnecessaryComparison]
@@ -204,6 +204,50 @@ class WritingStream(ReadingStream):
                 self.dirty = False
         elif self.hub is not None:
             self.hub.defer(self)
+
+    def _send_only(self, operation: Operation) -> bool:
+        """`_send_queue` in one step for the pure mode, where a call costs what it does; False when it is no such case.
+
+        By far the most common case: one write is queued, nobody waits for it yet, and the kernel takes all of it.
+        """
+        data = operation.buffer
+        count = operation.count
+        if (
+            self.write_head is not operation
+            or operation.next_operation is not None
+            or not operation.bare
+            or operation.options != _WRITE
+            or operation.callback is not None
+            or operation.hook is not None
+            or operation.done_bytes != 0
+            or count != len(data)
+            or count == 0
+        ):
+            return False
+        self.send_calls += 1
+        try:
+            sent = self.plain_socket.send(data, MSG_NOSIGNAL)
+        except OSError as error:
+            self._send_failed(error.errno or errno.EIO)
+            return True
+        if sent != count:
+            self._account(sent)
+            return False
+        self.bytes_sent += count
+        self.queued_bytes -= count
+        self.home.turn_bytes += count
+        self.write_head = self.write_tail = None
+        operation.done_bytes = operation.result_value = count
+        operation.buffer = None
+        operation.state = _COMPLETED
+        return not self.shut_wanted
+
+    def _send_failed(self, code: int) -> None:
+        if code == errno.EAGAIN:
+            self.write_blocked = True
+        else:
+            self._broken(code, "sending")
+            self._fail_writes()
 
     def _send_queue(self) -> None:
         """Send what is queued until the kernel takes no more."""
@@ -219,11 +263,7 @@ class WritingStream(ReadingStream):
                 count = self._send_several(head)
             head = None  # type: ignore[assignment]
             if count < 0:
-                if count == _EAGAIN:
-                    self.write_blocked = True
-                else:
-                    self._broken(-count, "sending")
-                    self._fail_writes()
+                self._send_failed(-count)
                 return
             self._account(count)
             if (

@@ -84,7 +84,7 @@ cdef void _recycle(Operation operation) noexcept:
     """Make the object as new and leave it with its owner."""
     cdef OperationOwner owner = operation.owner
     operation.owner = None
-    if owner is None or owner.spare is not None or operation.identity != 0 or operation.kind == 0:
+    if owner is None or owner.spare is not None or not operation.bare:
         return
     operation.state = _STARTED
     operation.blocking = False
@@ -94,10 +94,7 @@ cdef void _recycle(Operation operation) noexcept:
     operation.count = 0
     operation.done_bytes = 0
     operation.context = None
-    operation.event = None
     operation.hook = None
-    operation.completed_handler = None
-    operation.progress_handler = None
     owner.spare = operation
 
 

@@ -17,6 +17,7 @@ cdef class Operation:
     cdef public int kind
     cdef public int state
     cdef public int options
+    cdef public bint bare
     cdef public bint blocking
     cdef public bint closed
     cdef public bint face

@@ -24,10 +24,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from asyncio import AbstractEventLoop, CancelledError, InvalidStateError
+from asyncio import AbstractEventLoop, CancelledError, InvalidStateError, Task
 from contextvars import Context, copy_context
 from inspect import iscoroutine
 from threading import Event
+from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
@@ -111,6 +112,7 @@ class Operation:
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "bare",
         "blocking",
         "buffer",
         "callback",
@@ -142,6 +144,8 @@ class Operation:
         self.owner = owner
         self.kind = kind
         self.state = _STARTED
+        # Nothing is attached but, perhaps, one task that waits: the hot path looks at this alone.
+        self.bare = kind != ACTION
         self.blocking = False
         self.closed = False
         self.face = False
@@ -227,6 +231,7 @@ class Operation:
         return self
 
     def __next__(self) -> Any:
+        # (Compiled, `_await_slots` has a faster form of this; pure, `_wait_in_steps` comes before it.)
         if self.state == _STARTED and not self.closed:
             if self.options >= _QUEUED and self.owner is not None:
                 self.owner.prepare_wait(self)
@@ -235,26 +240,6 @@ class Operation:
                 if not cython.compiled:
                     self._asyncio_future_blocking = True
                 return self
-        if self.state == _COMPLETED and not self.closed:
-            result = self.result_value
-            if not cython.compiled and getrefcount(self) == REFERENCES_IN_AWAIT:
-                # Nobody else holds this operation: make it as new and leave it with its owner, for the next call.
-                owner = self.owner
-                if (
-                    owner is not None
-                    and owner.spare is None
-                    and self.identity == 0
-                    and self.kind != ACTION
-                    and self.event is None
-                    and self.completed_handler is None
-                    and self.progress_handler is None
-                ):
-                    self.owner = self.result_value = None
-                    self.state = _STARTED
-                    self.blocking = self.face = self.task_waits = False
-                    self.count = self.done_bytes = 0
-                    owner.spare = self
-            raise StopIteration(result)
         raise StopIteration(self.outcome())
 
     def outcome(self) -> Any:
@@ -283,8 +268,13 @@ class Operation:
         elif self.callback is None:
             self.callback = callback
             self.context = context
-            self.task_waits = is_task_callback(callback)
+            if cython.compiled:
+                self.task_waits = is_task_callback(callback)
+            else:  # the same, without the call
+                function: Any = callback
+                self.task_waits = type(function) is BuiltinMethodType and type(function.__self__) is Task
         elif self.more_callbacks is None:
+            self.bare = False
             self.more_callbacks = [(callback, context)]
         else:
             self.more_callbacks.append((callback, context))
@@ -295,6 +285,7 @@ class Operation:
         if self.callback is not None and self.callback == callback:
             self.callback = None
             self.context = None
+            self.task_waits = False
             removed = 1
         if self.more_callbacks is not None:
             kept = [entry for entry in self.more_callbacks if entry[0] != callback]
@@ -399,6 +390,7 @@ class Operation:
         """A number that tells this operation from others of the process."""
         self._check_open("id")
         if self.identity == 0:
+            self.bare = False
             self.identity = next(_ids)
         return self.identity
 
@@ -419,6 +411,7 @@ class Operation:
         if self.completed_handler is not None:
             raise errors.make(errors.E_ILLEGAL_DELEGATE_ASSIGNMENT, "completed may be assigned only once")
         once = Once(handler)
+        self.bare = False
         self.completed_handler = once
         # Where the operation ends at this moment on its own thread, both see handler and end: one of them calls.
         if self.state != _STARTED and once.claim():
@@ -438,6 +431,7 @@ class Operation:
         self._check_progress()
         if not callable(handler):
             raise TypeError("progress takes a callable (operation, value)")
+        self.bare = False
         self.progress_handler = handler
 
     def get_results(self) -> Any:
@@ -492,6 +486,7 @@ class Operation:
         with _event_gate:
             event = self.event
             if event is None:
+                self.bare = False
                 event = self.event = Event()
         if self.state != _STARTED:
             return
@@ -521,6 +516,40 @@ class Operation:
     def __repr__(self) -> str:
         state = "closed" if self.closed else AsyncStatus(self.state).name
         return f"<Operation {state}>"
+
+
+if not cython.compiled:
+
+    def _wait_in_steps(self: Operation) -> Generator[Any, None, Any]:
+        """`__await__` of the pure mode: a generator's steps cost less than the calls of an iterator's methods."""
+        if thread_ident() != self.home.thread_id:
+            return (yield from bridge(self).__await__())
+        if self.state == _STARTED and not self.closed:
+            if self.options >= _QUEUED and self.owner is not None:
+                self.owner.prepare_wait(self)
+            if self.state == _STARTED:
+                self.blocking = self._asyncio_future_blocking = True  # pyright: ignore[reportPrivateUsage]
+                try:
+                    yield self
+                except GeneratorExit:
+                    if self.state == _STARTED:
+                        self.close()  # the coroutine that awaits was closed
+                    raise
+        if self.state != _COMPLETED or self.closed:
+            return self.outcome()
+        result = self.result_value
+        if getrefcount(self) == REFERENCES_IN_AWAIT:
+            # Nobody else holds this operation: make it as new and leave it with its owner, for the next call.
+            owner = self.owner
+            if owner is not None and self.bare and owner.spare is None:
+                self.owner = self.result_value = None
+                self.state = _STARTED
+                self.blocking = self.face = self.task_waits = False
+                self.count = self.done_bytes = 0
+                owner.spare = self
+        return result
+
+    Operation.__await__ = _wait_in_steps  # type: ignore[method-assign]
 
 
 def _call_completed(operation: Operation) -> None:

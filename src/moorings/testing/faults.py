@@ -185,5 +185,5 @@ def _seam(target: Any) -> tuple[Any, str]:
     if isinstance(target, Hub):
         if target.epoll is None:
             raise errors.illegal_call("faulty: nothing is registered in the hub", "open a socket first")
-        return target.epoll, "_epoll"
+        return target.epoll, "epoll"
     return target, "plain_socket"
