@@ -198,7 +198,9 @@ def _repair_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             # Whoever started us closed it. The next socket must not get its number, and so what is meant for it.
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, open(nowhere, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and name != "stdin":
             stream.reconfigure(errors="replace")  # an encoding without "µ" is no reason to fail
 
