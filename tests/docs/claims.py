@@ -8,8 +8,8 @@ Most blocks claim themselves:
   that needs a server, has an entry in `PROGRAMS`.
 - `python` without a title is a fragment. `test_documents.py` executes it on a running loop, with `asyncio` and
   `moorings` imported, `server`, a listening echo server, and `connection`, connected to it; `await` works at the top.
-- `sh`: a line that is `make ...`, `pip install ...`, `git clone ...`, `cd ...`, `... --help` or
-  `python program.py` (a program of the same page) needs nothing. Any other line has an entry in `COMMANDS`.
+- `sh`: a line that is `make ...`, `pip install ...`, `git clone ...`, `cd ...`, `... --help`, `python program.py` (a
+  program of the same page) or `python examples/...` needs nothing. Any other line has an entry in `COMMANDS`.
 - `text` behind a program is its output. Any other has an entry in `HELD_BY`.
 
 README.md's programs are run by `test_readme.py`, one by one.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tests.docs.documents import Block, blocks_of
+from tests.docs.documents import ROOT, Block, blocks_of
 
 README = "README.md"
 
@@ -121,9 +121,15 @@ def unclaimed_commands(block: Block) -> list[str]:
 
 def runs(line: str, block: Block) -> bool:
     """Whether a line of a sh block is run by something."""
-    if line in COMMANDS or RUN_BY_ITSELF.match(line):
+    if line in COMMANDS or RUN_BY_ITSELF.match(line) or is_example(line):
         return True
     return line in {f"python {program.title}" for program in blocks_of(block.document) if program.title}
+
+
+def is_example(line: str) -> bool:
+    """`python examples/...`: examples/test_examples.py runs every example that is there."""
+    match = re.match(r"(?:\.venv/bin/)?python (examples/\w+\.py)( |$)", line)
+    return match is not None and (ROOT / match[1]).exists()
 
 
 def advice(block: Block) -> str:

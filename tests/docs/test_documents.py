@@ -117,8 +117,8 @@ def test_command(block: Block, tmp_path: Path) -> None:
             assert len(words) in {2, 3, 4}, line
         elif line in claims.COMMANDS and "::" in claims.COMMANDS[line]:
             continue  # test_claims.py has seen that the test exists
-        elif words[0] == "python" and words[1].endswith(".py"):
-            continue  # test_programs.py or test_readme.py runs the program
+        elif claims.is_example(line) or (words[0] == "python" and words[1].endswith(".py")):
+            continue  # test_examples.py, test_programs.py or test_readme.py runs the program
         else:
             run_command(block.document, words, claims.COMMANDS.get(line, claims.ENDS_WELL), tmp_path)
 
