@@ -15,6 +15,8 @@ from moorings.foundation.async_info import (
 )
 from moorings.foundation.async_status import AsyncStatus
 from moorings.foundation.uri import Uri
+from moorings.monitoring.monitor import Monitor, monitor
+from moorings.monitoring.reports import ListenerReport, ProgramSnapshot, StreamReport
 from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
@@ -55,13 +57,17 @@ __all__ = [
     "IAsyncOperation",
     "IAsyncOperationWithProgress",
     "InputStreamOptions",
+    "ListenerReport",
     "Listening",
+    "Monitor",
+    "ProgramSnapshot",
     "RoundTripTimeStatistics",
     "SocketError",
     "SocketErrorStatus",
     "SocketProtectionLevel",
     "SocketQualityOfService",
     "StreamCounters",
+    "StreamReport",
     "StreamSocket",
     "StreamSocketListener",
     "UnicodeEncoding",
@@ -70,5 +76,6 @@ __all__ = [
     "blocking",
     "connect",
     "listen",
+    "monitor",
     "native_mode",
 ]

@@ -33,24 +33,29 @@ def explain(code: int) -> str:
     return _EXPLANATIONS.get(code, os.strerror(code))
 
 
-def _count(fd: int, request: int) -> int:
+def _count(fd: int, request: int) -> int | None:
     if fd < 0:
-        return 0
+        return None
     try:
         answer = fcntl.ioctl(fd, request, b"\0\0\0\0")
     except OSError:
-        return 0
+        return None
     return int(struct.unpack("i", answer)[0])
 
 
 def unread_bytes(fd: int) -> int:
     """Bytes that arrived and were not read (tcp(7), SIOCINQ); 0 when the kernel does not say."""
-    return _count(fd, _SIOCINQ)
+    return _count(fd, _SIOCINQ) or 0
 
 
 def unacknowledged_bytes(fd: int) -> int:
     """Bytes written that the peer's kernel has not acknowledged (tcp(7), SIOCOUTQ); 0 when the kernel does not say."""
-    return _count(fd, _SIOCOUTQ)
+    return _count(fd, _SIOCOUTQ) or 0
+
+
+def queue_lengths(fd: int) -> tuple[int | None, int | None]:
+    """Both of these, unread first; None when the kernel does not say."""
+    return _count(fd, _SIOCINQ), _count(fd, _SIOCOUTQ)
 
 
 @contextmanager

@@ -61,6 +61,8 @@ class Acceptor(Source):
         self._retry: Any = None
         self.accepted = 0
         self.exhausted = 0
+        #: Whose it is, for whoever looks at all descriptors of a loop.
+        self.label: object = None
         hub.register(self, listening_socket.fileno(), EPOLLIN)
 
     def on_events(self, mask: int) -> None:  # noqa: ARG002
@@ -117,6 +119,10 @@ class Acceptor(Source):
         if self._paused:
             self._paused = False
             self._watch()
+
+    def paused(self) -> bool:
+        """True while new connections are left in the kernel's backlog."""
+        return self._paused or self._retry is not None
 
     def sockname(self) -> Any:
         """The bound address."""

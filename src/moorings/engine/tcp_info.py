@@ -14,6 +14,8 @@ from moorings.engine.descriptor import borrowed
 
 _LENGTH = 256
 _APP_LIMITED_OFFSET = 7
+#: What stands in `min_rtt` before there was a sample.
+NO_SAMPLE = 0xFFFFFFFF
 
 # Field, offset, format. Source: include/uapi/linux/tcp.h, struct tcp_info.
 _FIELDS: tuple[tuple[str, int, struct.Struct], ...] = tuple(
@@ -38,12 +40,20 @@ _FIELDS: tuple[tuple[str, int, struct.Struct], ...] = tuple(
         ("busy_time", 168, "=Q"),
         ("rwnd_limited", 176, "=Q"),
         ("sndbuf_limited", 184, "=Q"),
+        ("state", 0, "=B"),
+        ("sacked", 28, "=I"),
+        ("last_data_sent", 44, "=I"),
+        ("last_data_recv", 52, "=I"),
+        ("segs_out", 136, "=I"),
+        ("snd_wnd", 228, "=I"),
     )
 )
 
 
 class TcpInfo(NamedTuple):
-    """The fields that this library uses. Times in microseconds, rates in bytes per second; None = not known."""
+    """The fields that this library uses. Times in microseconds where nothing else is said, rates in bytes per second;
+    None = not known.
+    """
 
     app_limited: bool | None = None
     snd_mss: int | None = None
@@ -65,6 +75,12 @@ class TcpInfo(NamedTuple):
     busy_time: int | None = None
     rwnd_limited: int | None = None
     sndbuf_limited: int | None = None
+    state: int | None = None
+    sacked: int | None = None
+    last_data_sent: int | None = None  # milliseconds ago
+    last_data_recv: int | None = None  # milliseconds ago
+    segs_out: int | None = None
+    snd_wnd: int | None = None
 
 
 def parse(data: bytes) -> TcpInfo:

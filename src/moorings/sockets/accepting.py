@@ -147,6 +147,7 @@ class Accepting:
     def start(self, home: Home, listening: socket.socket) -> None:
         """Take over a listening socket. OSError when the loop cannot watch it; the caller then still owns it."""
         self.acceptor = Acceptor(hub_of(home), listening, self._accept, self._accept_failed)
+        self.acceptor.label = self
         self.port = str(listening.getsockname()[1])
         self.state = State.OPEN
         self.update()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from enum import IntEnum
@@ -151,6 +152,7 @@ class Connection:
         "ignorable_errors",
         "local_sockaddr",
         "on_finished",
+        "opened_at",
         "peak_rtt",
         "rates",
         "remote_sockaddr",
@@ -172,6 +174,7 @@ class Connection:
         self.local_sockaddr: Any = None
         self.final_info: tcp_info.TcpInfo | None = None
         self.ignorable_errors: Any = None
+        self.opened_at = 0.0
         self.peak_rtt = 0
         self.rates: Any = None
         self.on_finished: Callable[[Connection], object] | None = None
@@ -183,6 +186,7 @@ class Connection:
         self.remote_sockaddr = remote_sockaddr
         self.local_sockaddr = None
         self.final_info = None
+        self.opened_at = time.monotonic()
         self.state = State.OPEN
         stream.on_release = self.finished
 

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from moorings.certificates.enums import ChainValidationResult
+from moorings.engine.tcp_info import NO_SAMPLE
 from moorings.foundation.projection import Object, final, not_constructible
 from moorings.foundation.vectors import VectorView
 from moorings.names.host_name import HostName, host_name_from_sockaddr
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from moorings.engine.tcp_info import TcpInfo
     from moorings.sockets.connection import Connection
 
-#: The kernel reports times in microseconds and says "no sample yet" for the smallest round trip time by this.
-_NO_SAMPLE = 0xFFFFFFFF
 #: Weight of a new sample in the mean deviation, as RFC 6298 weighs round trip times.
 _GAIN = 0.25
 
@@ -119,7 +118,7 @@ class StreamSocketInformation(Object):
         info = connection.info()
         rtt = info.rtt or 0
         connection.peak_rtt = max(connection.peak_rtt, rtt)
-        lowest = info.min_rtt if info.min_rtt is not None and info.min_rtt != _NO_SAMPLE else 0
+        lowest = info.min_rtt if info.min_rtt is not None and info.min_rtt != NO_SAMPLE else 0
         return RoundTripTimeStatistics(info.rttvar or 0, connection.peak_rtt, lowest, rtt)
 
     @property
@@ -168,7 +167,7 @@ class StreamSocketInformation(Object):
 
 def _peaked(info: TcpInfo) -> bool:
     """Whether the sender, and not the program, set the pace, with much of the path in flight."""
-    if info.app_limited is not False or not info.delivery_rate or not info.min_rtt or info.min_rtt == _NO_SAMPLE:
+    if info.app_limited is not False or not info.delivery_rate or not info.min_rtt or info.min_rtt == NO_SAMPLE:
         return False
     if not info.snd_cwnd or not info.snd_mss:
         return False

@@ -1,0 +1,151 @@
+"""What is told about a socket: plain values, which outlive it.
+
+None means that it is not known, which is not the same as zero. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from moorings.monitoring import diagnosis
+
+
+class StreamReport(NamedTuple):
+    """One connection at one moment."""
+
+    #: Names the connection among all that its program ever has open at the same time.
+    id: str
+    #: The loop it lives on: "background" is the library's own, in plain scripts; else the module of the loop.
+    loop: str
+    #: "open", or "closing" while `close()` lets queued writes go out.
+    state: str
+    #: Name of the `EndReason`; "OPEN" while nothing has ended it.
+    end_reason: str
+    #: True for a connection that a listener accepted.
+    accepted: bool | None = None
+    local_address: str | None = None
+    local_port: int | None = None
+    remote_address: str | None = None
+    remote_port: int | None = None
+    #: The name that was given to connect.
+    host_name: str | None = None
+    #: State of the TCP connection in the kernel, such as "ESTABLISHED" or "CLOSE_WAIT".
+    tcp_state: str | None = None
+    age_s: float | None = None
+    #: Round trip time: smoothed, the smallest seen, mean deviation.
+    round_trip_time_us: int | None = None
+    round_trip_time_min_us: int | None = None
+    round_trip_time_deviation_us: int | None = None
+    #: The kernel's estimates, as in `BandwidthStatistics`.
+    outbound_bits_per_second: int | None = None
+    inbound_bits_per_second: int | None = None
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    receive_calls: int = 0
+    send_calls: int = 0
+    #: Writes that the kernel has not taken: in our queue.
+    queued_bytes: int = 0
+    #: What the kernel has taken and the peer's kernel has not acknowledged, and how much of it was not sent at all.
+    unacknowledged_bytes: int | None = None
+    unsent_bytes: int | None = None
+    #: Received, and not read by the program: in our stash, and in the kernel.
+    unread_bytes: int = 0
+    kernel_unread_bytes: int | None = None
+    #: True while the program waits in a read.
+    read_pending: bool = False
+    write_queue_limit_bytes: int = 0
+    close_timeout_s: float = 0.0
+    writes_refused: int = 0
+    #: Segments sent again, of how many sent at all; how many are under way again right now.
+    retransmits: int | None = None
+    segments_sent: int | None = None
+    retransmitting: int | None = None
+    congestion_window_segments: int | None = None
+    #: What the peer is willing to receive (Linux 5.4 and newer).
+    peer_window_bytes: int | None = None
+    #: Time since the last data in each direction; since the connection stands, where there was none.
+    last_sent_ms: int | None = None
+    last_received_ms: int | None = None
+    #: Time with something to send, and the parts of it in which the peer's window, or our send buffer, set the pace.
+    busy_us: int | None = None
+    peer_limited_us: int | None = None
+    buffer_limited_us: int | None = None
+    #: True where the program sent less than the connection would have carried.
+    program_limited: bool | None = None
+
+    @property
+    def all_unread_bytes(self) -> int | None:
+        """Received and not read by the program, wherever it is."""
+        return None if self.kernel_unread_bytes is None else self.unread_bytes + self.kernel_unread_bytes
+
+    @property
+    def why_slow(self) -> str:
+        """What these figures say about the connection, in one paragraph."""
+        return diagnosis.of_stream(self)
+
+
+class ListenerReport(NamedTuple):
+    """One listener at one moment."""
+
+    id: str
+    loop: str
+    #: "accepting" or "paused".
+    state: str
+    local_address: str | None = None
+    local_port: int | None = None
+    accepted_connections: int = 0
+    open_connections: int | None = None
+    #: The limit at which accepting pauses; None is no limit.
+    max_connections: int | None = None
+    #: Accepted, and not taken by `async for` yet.
+    untaken_connections: int | None = None
+    #: Connections that nobody has accepted yet, and how many the kernel would hold.
+    backlog_connections: int | None = None
+    backlog_limit_connections: int | None = None
+    #: How often accepting had to rest because the system was out of descriptors or memory.
+    exhausted: int = 0
+
+    @property
+    def is_accepting(self) -> bool:
+        """True while it accepts."""
+        return self.state == "accepting"
+
+    @property
+    def why_slow(self) -> str:
+        """What these figures say about the listener, in one paragraph."""
+        return diagnosis.of_listener(self)
+
+
+SocketReport = StreamReport | ListenerReport
+#: The word for each in JSON.
+KINDS: dict[str, type[StreamReport] | type[ListenerReport]] = {"stream": StreamReport, "listener": ListenerReport}
+
+
+class ProgramSnapshot(NamedTuple):
+    """The sockets of one program at one moment."""
+
+    pid: int
+    name: str
+    version: str
+    #: Seconds since 1970.
+    taken_at_s: float
+    sockets: tuple[SocketReport, ...] = ()
+    #: Sockets that found no place in the answer.
+    truncated: int = 0
+    #: Event loops that did not answer in time: blocked, or not running at the moment. Their sockets are missing.
+    silent_loops: int = 0
+
+    @property
+    def streams(self) -> list[StreamReport]:
+        """The connections alone."""
+        return [report for report in self.sockets if isinstance(report, StreamReport)]
+
+    @property
+    def listeners(self) -> list[ListenerReport]:
+        """The listeners alone."""
+        return [report for report in self.sockets if isinstance(report, ListenerReport)]
+
+
+def kind_of(report: SocketReport) -> str:
+    """The word for it in JSON."""
+    return "stream" if isinstance(report, StreamReport) else "listener"
