@@ -267,7 +267,8 @@ def count_instructions(bench: Bench, comparisons: Sequence[Comparison], quick: b
     wanted = {name for entry in comparisons for name in (entry.ours, entry.peer)}
     names = INSTRUCTION_SERVERS[:2] if quick else INSTRUCTION_SERVERS
     servers = [SERVERS[name] for name in names if name in wanted]
-    return instructions.per_message(bench.workshop, servers, bench.progress.show)
+    counted = instructions.per_message(bench.workshop, servers, bench.progress.show)
+    return {name: result.mean for name, result in counted.items()}
 
 
 def report(bench: Bench, results: Sequence[Result], counted: dict[str, float]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +58,12 @@ def verdict(value: float, bar: float | None) -> str:
     if bar is None:
         return ""
     return f"{'met' if value <= bar else 'MISSED'} (bar {bar:g})"
+
+
+class Shows(Protocol):
+    """Something that tells what is being measured."""
+
+    def show(self, text: str) -> None: ...
 
 
 class Progress:

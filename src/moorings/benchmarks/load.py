@@ -1,83 +1,110 @@
 """The load generator in Python, for machines without a C compiler; `c/load.c` says what it does and what it answers.
 
-Usage: `python load.py PORT SERVER_PID MESSAGE_SIZE SPIN`.
+Usage: `python load.py PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN`.
 """
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
 import sys
 import time
 
 CAPACITY = 1 << 20
+PIECE = 256 << 10
 SETTLE = 0.002
+SOURCES = 200
+IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>
 
 
 class Load:
-    """Connections with one message under way on each."""
+    """Connections with one request under way on each."""
 
-    def __init__(self, port: int, server_pid: int, size: int, spin: bool) -> None:
+    def __init__(self, port: int, server_pid: int, request_size: int, answer_size: int, spin: bool) -> None:
         self.port = port
         # clock_getcpuclockid(3): the processor clock of another process
         self.server_clock = (~server_pid << 3) | 2
-        self.message = b"m" * size
+        self.request = b"m" * request_size
+        self.answer_size = answer_size
         self.spin = spin
         self.epoll = select.epoll()
         self.sockets: dict[int, socket.socket] = {}
+        self.sources = itertools.cycle(f"127.0.0.{last}" for last in range(1, SOURCES + 1))
 
     def open(self, wanted: int) -> None:
         for connection in self.sockets.values():
             connection.close()
         self.sockets.clear()
         for _ in range(wanted):
-            connection = socket.create_connection(("127.0.0.1", self.port))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.epoll.register(connection, select.EPOLLIN)
-            self.sockets[connection.fileno()] = connection
+            self.open_connection()
 
-    def run(self, seconds: float, limit: int) -> str:
-        message, size, sockets = self.message, len(self.message), self.sockets
-        poll, clock = self.epoll.poll, time.monotonic_ns
+    def open_connection(self) -> int:
+        connection = socket.socket()
+        connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.bind((next(self.sources), 0))
+        connection.connect(("127.0.0.1", self.port))
+        self.epoll.register(connection, select.EPOLLIN)
+        self.sockets[connection.fileno()] = connection
+        return connection.fileno()
+
+    def close_connection(self, fd: int) -> None:
+        self.sockets.pop(fd).close()
+
+    def ask(self, fd: int) -> None:
+        self.sockets[fd].sendall(self.request)
+
+    def hear(self, fd: int, rest: int) -> int:
+        """How many bytes of the answer are still to come."""
+        data = self.sockets[fd].recv(min(rest, PIECE))
+        if not data:
+            sys.exit("load: the server ended a connection")
+        if data[-1:] != b"m":
+            sys.exit("load: the answer is wrong")
+        return rest - len(data)
+
+    def run(self, seconds: float, limit: int, churn: int = 0) -> str:
+        clock = time.monotonic_ns
         timeout = 0 if self.spin else 10.0
-        received = dict.fromkeys(sockets, 0)
         samples: list[int] = []
         answered = asked = 0
         server_before, own_before = time.clock_gettime_ns(self.server_clock), time.process_time_ns()
         before = now = clock()
         end = before + int(seconds * 1e9)
-        give_up = end + 10_000_000_000
         sent_at: dict[int, int] = {}
-        for fd, connection in sockets.items():
-            if asked == limit:
-                break
+        slots = [self.open_connection() for _ in range(min(churn, limit))] if churn else list(self.sockets)
+        for fd in slots[:limit]:
             asked += 1
             sent_at[fd] = now
-            connection.send(message)
+            self.ask(fd)
+        missing = dict.fromkeys(sent_at, self.answer_size)
         pending = asked
         while pending:
-            events = poll(timeout)
+            events = self.epoll.poll(timeout)
             now = clock()
-            if now > give_up:
+            if now > end + 10_000_000_000:
                 sys.exit("load: no answer for 10 s")
-            for fd, _mask in events:
-                connection = sockets[fd]
-                count = len(connection.recv(size - received[fd]))
-                if not count:
-                    sys.exit("load: the server ended a connection")
-                received[fd] += count
-                if received[fd] < size:
+            for ready, _mask in events:
+                fd = ready
+                missing[fd] = self.hear(fd, missing[fd])
+                if missing[fd]:
                     continue
-                received[fd] = 0
                 answered += 1
                 if len(samples) < CAPACITY:
                     samples.append(now - sent_at[fd])
-                if asked < limit and now < end:
-                    asked += 1
-                    sent_at[fd] = now
-                    connection.send(message)
-                else:
+                if churn:
+                    self.close_connection(fd)
+                if asked == limit or now >= end:
                     pending -= 1
+                    continue
+                asked += 1
+                if churn:
+                    now = clock()
+                    fd = self.open_connection()
+                sent_at[fd] = now
+                missing[fd] = self.answer_size
+                self.ask(fd)
         wall, own_used = clock() - before, time.process_time_ns() - own_before
         time.sleep(SETTLE)
         server_used = time.clock_gettime_ns(self.server_clock) - server_before
@@ -86,8 +113,8 @@ class Load:
         return f"{answered} {wall} {server_used} {own_used} {middle} {late}"
 
 
-def main(port: int, server_pid: int, size: int, spin: int) -> int:
-    load = Load(port, server_pid, size, bool(spin))
+def main(port: int, server_pid: int, request_size: int, answer_size: int, spin: int) -> int:
+    load = Load(port, server_pid, request_size, answer_size, bool(spin))
     for line in sys.stdin:
         match line.split():
             case ["open", wanted]:
@@ -95,6 +122,9 @@ def main(port: int, server_pid: int, size: int, spin: int) -> int:
                 print(f"ok {len(load.sockets)}", flush=True)
             case ["run", milliseconds, limit]:
                 print(load.run(int(milliseconds) / 1000, int(limit)), flush=True)
+            case ["churn", slots, milliseconds, limit]:
+                load.open(0)
+                print(load.run(int(milliseconds) / 1000, int(limit), int(slots)), flush=True)
             case ["quit"]:
                 return 0
             case _:
@@ -103,4 +133,4 @@ def main(port: int, server_pid: int, size: int, spin: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:5])))
+    sys.exit(main(*map(int, sys.argv[1:6])))

@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from moorings.benchmarks.figures import Progress, spread, table, verdict, write_json
+from moorings.benchmarks.figures import Progress, Shows, spread, table, verdict, write_json
 from moorings.benchmarks.processes import (
     SERVERS,
     BenchmarkError,
@@ -69,7 +69,7 @@ class Crowd:
         self.port = port
         self.sockets: list[socket.socket] = []
 
-    def grow(self, wanted: int, progress: Progress, label: str) -> None:
+    def grow(self, wanted: int, progress: Shows, label: str) -> None:
         """More connections, some at a time, until there are `wanted`."""
         while len(self.sockets) < wanted:
             progress.show(f"{label}: {len(self.sockets)} of {wanted} connections")
@@ -96,7 +96,7 @@ class Crowd:
             connection.close()
 
 
-def measure(workshop: Workshop, kind: ServerKind, connections: int, progress: Progress) -> tuple[Growth, str]:
+def measure(workshop: Workshop, kind: ServerKind, connections: int, progress: Shows) -> tuple[Growth, str]:
     """What each of `connections` connections adds to the memory of one server, and the mode it ran in."""
     with Server(workshop, kind) as server:
         crowd = Crowd(server.port)

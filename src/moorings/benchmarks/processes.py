@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 HERE = Path(__file__).resolve().parent
-#: Stock asyncio allocates 256 KiB for each read; beyond this threshold the C library maps and unmaps memory each time.
-MALLOC_THRESHOLD = {"MALLOC_MMAP_THRESHOLD_": "8388608"}
+#: Stock asyncio and aiofastnet allocate 256 KiB for each read. Beyond the first threshold the C library maps and unmaps
+#: memory each time, beyond the second one it gives free memory back to the system; both cost more than the read.
+MALLOC_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "33554432"}
 START_TIMEOUT = 30.0
 ANSWER_TIMEOUT = 60.0
 
@@ -34,7 +35,10 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class ServerKind:
-    """A server program and its surroundings."""
+    """A server program and its surroundings.
+
+    With `malloc`, and (M) in its label, it runs with MALLOC_SETTINGS.
+    """
 
     name: str
     label: str
@@ -47,15 +51,28 @@ class ServerKind:
     def ours(self) -> bool:
         return self.kind in {"moorings", "face"}
 
+    @property
+    def library(self) -> str:
+        """What a user of it would say that he uses: `moorings`, `c`, `asyncio`, `uvloop` or another package."""
+        if self.ours:
+            return "moorings"
+        return self.loop if self.kind in {"callbacks", "streams"} else self.kind.partition("-")[0]
+
+    @property
+    def packages(self) -> list[str]:
+        """What must be installed for it, besides this library."""
+        found = [self.library] if self.library in {"aiofastnet", "anyio", "trio"} else []
+        return found + (["uvloop"] if self.loop == "uvloop" else [])
+
     def environment(self) -> dict[str, str]:
         """The environment of the process: hash seed fixed, compiled or pure as asked."""
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": search_path()}
-        environment.pop("MALLOC_MMAP_THRESHOLD_", None)
-        environment.pop("MOORINGS_NATIVE", None)
+        for name in (*MALLOC_SETTINGS, "MOORINGS_NATIVE"):
+            environment.pop(name, None)
         if self.pure:
             environment["MOORINGS_NATIVE"] = "off"
         if self.malloc:
-            environment.update(MALLOC_THRESHOLD)
+            environment.update(MALLOC_SETTINGS)
         return environment
 
 
@@ -65,8 +82,26 @@ SERVERS = {
         ServerKind("c", "C, epoll", "c"),
         ServerKind("callbacks-uvloop", "uvloop, protocol call-backs", "callbacks", "uvloop"),
         ServerKind("streams-uvloop", "uvloop + asyncio streams", "streams", "uvloop"),
+        ServerKind(
+            "aiofastnet-callbacks-uvloop",
+            "aiofastnet on uvloop, call-backs (M)",
+            "aiofastnet-callbacks",
+            "uvloop",
+            malloc=True,
+        ),
+        ServerKind(
+            "aiofastnet-streams-uvloop",
+            "aiofastnet on uvloop, streams (M)",
+            "aiofastnet-streams",
+            "uvloop",
+            malloc=True,
+        ),
+        ServerKind("callbacks-asyncio", "asyncio, protocol call-backs (M)", "callbacks", "asyncio", malloc=True),
         ServerKind("streams-asyncio", "asyncio streams", "streams", "asyncio"),
-        ServerKind("streams-asyncio-malloc", "asyncio streams, malloc raised", "streams", "asyncio", malloc=True),
+        ServerKind("streams-asyncio-malloc", "asyncio streams (M)", "streams", "asyncio", malloc=True),
+        ServerKind("anyio-uvloop", "anyio on uvloop", "anyio", "uvloop"),
+        ServerKind("anyio-asyncio", "anyio on asyncio", "anyio", "asyncio"),
+        ServerKind("trio", "trio", "trio"),
         ServerKind("moorings-uvloop", "moorings on uvloop", "moorings", "uvloop"),
         ServerKind("moorings-asyncio", "moorings on asyncio", "moorings", "asyncio"),
         ServerKind("face-uvloop", "moorings on uvloop, read/write", "face", "uvloop"),
@@ -102,7 +137,7 @@ class Workshop:
         self.path = Path(self._directory.name)
         self.has_c = c_compiler() is not None
         if self.has_c:
-            self.has_c = all(self._compile(name) for name in ("epoll_echo", "load"))
+            self.has_c = all(self._compile(name) for name in ("epoll_server", "load"))
         self.cores = processors()
 
     def _compile(self, name: str) -> bool:
@@ -112,14 +147,14 @@ class Workshop:
             print(f"benchmarks: {command[0]} failed, so Python takes the load on:\n{done.stderr}", file=sys.stderr)
         return done.returncode == 0
 
-    def server_command(self, server: ServerKind) -> list[str]:
+    def server_command(self, server: ServerKind, role: str, unit: int) -> list[str]:
         if server.kind == "c":
-            return [str(self.path / "epoll_echo")]
-        return [*python(HERE / "servers.py"), server.kind, server.loop]
+            return [str(self.path / "epoll_server"), role, str(unit)]
+        return [*python(HERE / "servers.py"), server.kind, server.loop, role, str(unit)]
 
-    def load_command(self, port: int, pid: int, size: int, spin: bool) -> list[str]:
+    def load_command(self, port: int, pid: int, request: int, answer: int, spin: bool) -> list[str]:
         program = [str(self.path / "load")] if self.has_c else python(HERE / "load.py")
-        return [*program, str(port), str(pid), str(size), str(int(spin))]
+        return [*program, *map(str, (port, pid, request, answer, int(spin)))]
 
     def __enter__(self) -> Self:
         return self
@@ -131,11 +166,6 @@ class Workshop:
 def processors() -> list[int]:
     """The processors this process may use: the server gets the first, the load generator the second."""
     return sorted(os.sched_getaffinity(0))
-
-
-def pinned(core: int | None) -> Callable[[], None] | None:
-    """What a child does before its program starts: stay on one processor."""
-    return None if core is None else functools.partial(os.sched_setaffinity, 0, {core})
 
 
 class Child:
@@ -150,10 +180,16 @@ class Child:
             text=True,
             bufsize=1,
             process_group=0,  # Ctrl-C is ours alone; the children end with their standard input
-            preexec_fn=pinned(core),  # noqa: PLW1509 - this program has one thread
         )
         self.pid = self.process.pid
+        if core is not None:
+            self.pin(core)
         self.name = " ".join(Path(part).name for part in command[:5])
+
+    def pin(self, core: int) -> None:
+        """Keep all its threads on one processor."""
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
 
     def line(self, timeout: float) -> str:
         """The next line of its output."""
@@ -192,16 +228,26 @@ class Child:
 
 
 class Server(Child):
-    """An echo server that listens."""
+    """A server that listens."""
 
     def __init__(
-        self, workshop: Workshop, server: ServerKind, *, prefix: Sequence[str] = (), timeout: float = START_TIMEOUT
+        self,
+        workshop: Workshop,
+        server: ServerKind,
+        *,
+        role: str = "echo",
+        unit: int = 0,
+        prefix: Sequence[str] = (),
+        timeout: float = START_TIMEOUT,
     ) -> None:
+        """`role` and `unit` are those of servers.py; `prefix` is a command that runs it."""
         cores = workshop.cores
         core = cores[0] if len(cores) > 1 and not prefix else None
-        super().__init__([*prefix, *workshop.server_command(server)], server.environment(), core)
+        super().__init__([*prefix, *workshop.server_command(server, role, unit)], server.environment(), None)
         try:
             answer: dict[str, Any] = json.loads(self.line(timeout))
+            if core is not None:
+                self.pin(core)  # only now, so that several can start at the same time
         except BaseException:
             self.stop()
             raise
@@ -247,13 +293,19 @@ class Sample:
 
 
 class LoadGenerator(Child):
-    """Connections to one server, with one message under way on each."""
+    """Connections to one server, with one request under way on each."""
 
-    def __init__(self, workshop: Workshop, server: Server, size: int, *, calm: bool = False) -> None:
-        """With `calm` it neither spins nor keeps to one processor."""
+    def __init__(
+        self, workshop: Workshop, server: Server, size: int, answer: int | None = None, *, calm: bool = False
+    ) -> None:
+        """Requests of `size` bytes, answers of `answer`, by default the same.
+
+        With `calm` it neither spins nor keeps to one processor.
+        """
         core = workshop.cores[1] if len(workshop.cores) > 1 and not calm else None
         environment = {**os.environ, "PYTHONPATH": search_path()}
-        super().__init__(workshop.load_command(server.port, server.pid, size, core is not None), environment, core)
+        command = workshop.load_command(server.port, server.pid, size, answer or size, core is not None)
+        super().__init__(command, environment, core)
 
     def open(self, connections: int) -> None:
         self.say(f"open {connections}")
@@ -261,7 +313,14 @@ class LoadGenerator(Child):
 
     def run(self, seconds: float, limit: int) -> Sample:
         """Send for `seconds`, at most `limit` messages."""
-        self.say(f"run {int(seconds * 1000)} {limit}")
+        return self._figures(f"run {int(seconds * 1000)} {limit}", seconds)
+
+    def churn(self, slots: int, seconds: float, limit: int) -> Sample:
+        """The same with a connection for each request, `slots` at a time; closes those that are open."""
+        return self._figures(f"churn {slots} {int(seconds * 1000)} {limit}", seconds)
+
+    def _figures(self, command: str, seconds: float) -> Sample:
+        self.say(command)
         fields = [int(field) for field in self.line(seconds + ANSWER_TIMEOUT).split()]
         return Sample(fields[0], *(field / 1e9 for field in fields[1:]))
 
@@ -275,9 +334,14 @@ def raise_descriptor_limit(wanted: int) -> int:
     return soft
 
 
+def has_package(name: str) -> bool:
+    """Whether a package is installed."""
+    return importlib.util.find_spec(name) is not None
+
+
 def has_uvloop() -> bool:
     """Whether uvloop is installed."""
-    return importlib.util.find_spec("uvloop") is not None
+    return has_package("uvloop")
 
 
 def machine() -> dict[str, Any]:

@@ -1,7 +1,14 @@
-"""The echo servers that the benchmarks compare: one process each, every one in its best idiom.
+"""The servers that the benchmarks compare: one process each, every library in its best idiom.
 
-Usage: `python -P servers.py KIND LOOP`. A server prints a line of JSON (`port`, `mode`) when it listens, and serves
-until its standard input ends.
+Usage: `python -P servers.py KIND LOOP [ROLE] [UNIT]`. A server prints a line of JSON (`port`, `mode`) when it listens,
+and serves until its standard input ends. This file imports only the library that it serves with: a peer's process
+does not load ours. The roles:
+
+* `echo`: sends back what it reads;
+* `receive`: answers each UNIT bytes with one byte;
+* `send`: answers each byte with UNIT bytes;
+* `batch`: answers each byte with 100 writes of 100 bytes, which it does not await one by one where the library has a
+  way to do so; call-backs hand over a list of 100 pieces, which is what a program that gathers them itself would do.
 """
 
 from __future__ import annotations
@@ -11,13 +18,21 @@ import contextlib
 import json
 import os
 import sys
+import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 SIZE = 65536
+#: Bytes that one call reads or writes where as much as possible is to be moved.
+PIECE = 262144
+DATA = b"m" * PIECE
 BACKLOG = 4096
+WRITES = 100
+WRITE = b"m" * 100
+ROLES = ("echo", "receive", "send", "batch")
 
 
 def announce(port: int, mode: str) -> None:
@@ -31,42 +46,145 @@ def mode_of_moorings() -> str:
     return "compiled" if native else reason
 
 
-async def serve_moorings() -> None:
-    """Ours under its WinRT names: the program that moves between Windows and Linux unchanged."""
-    from moorings import Buffer, HostName, InputStreamOptions, StreamSocketListener
+# -- in terms of two calls -------------------------------------------------------------------------------------------
+
+
+def conversation(
+    role: str, unit: int, receive: Callable[[int], Awaitable[bytes]], send: Callable[[bytes], Awaitable[object]]
+) -> Awaitable[None]:
+    """The roles in terms of two calls; `receive` gives no bytes at the end. Each write is awaited."""
+
+    async def echo() -> None:
+        while data := await receive(SIZE):
+            await send(data)
+
+    async def swallow() -> None:
+        left = unit
+        while data := await receive(PIECE):
+            left -= len(data)
+            if not left:
+                left = unit
+                await send(b"m")
+
+    async def pour() -> None:
+        while await receive(1):
+            for _ in range(unit // PIECE):
+                await send(DATA)
+
+    async def batch() -> None:
+        while await receive(1):
+            for _ in range(WRITES):
+                await send(WRITE)
+
+    return {"echo": echo, "receive": swallow, "send": pour, "batch": batch}[role]()
+
+
+# -- ours ------------------------------------------------------------------------------------------------------------
+
+
+async def winrt_echo(reader: Any, writer: Any, _unit: int) -> None:
+    from moorings import Buffer, InputStreamOptions
 
     partial = InputStreamOptions.PARTIAL  # a look-up in an enumeration for each message is no part of an echo
+    buffer = Buffer(SIZE)
+    while True:
+        await reader.read_async(buffer, SIZE, partial)
+        if not buffer.length:
+            break
+        await writer.write_async(buffer)
 
-    async def echo(_listener: StreamSocketListener, args: Any) -> None:
+
+async def winrt_receive(reader: Any, writer: Any, unit: int) -> None:
+    from moorings import Buffer, InputStreamOptions
+
+    partial = InputStreamOptions.PARTIAL
+    buffer = Buffer(PIECE)
+    left = unit
+    while True:
+        await reader.read_async(buffer, PIECE, partial)
+        if not buffer.length:
+            break
+        left -= buffer.length
+        if not left:
+            left = unit
+            await writer.write_async(b"m")
+
+
+async def winrt_send(reader: Any, writer: Any, unit: int) -> None:
+    from moorings import Buffer, InputStreamOptions
+
+    request = Buffer(1)
+    while True:
+        await reader.read_async(request, 1, InputStreamOptions.NONE)
+        if not request.length:
+            break
+        for _ in range(unit // PIECE):
+            await writer.write_async(DATA)
+
+
+async def winrt_batch(reader: Any, writer: Any, _unit: int) -> None:
+    from moorings import Buffer, InputStreamOptions
+
+    request = Buffer(1)
+    none = InputStreamOptions.NONE
+    while True:
+        await reader.read_async(request, 1, none)
+        if not request.length:
+            break
+        for _ in range(WRITES):
+            writer.write_async(WRITE)
+        await writer.flush_async()
+
+
+WINRT: dict[str, Callable[[Any, Any, int], Awaitable[None]]] = {
+    "echo": winrt_echo,
+    "receive": winrt_receive,
+    "send": winrt_send,
+    "batch": winrt_batch,
+}
+
+
+async def serve_moorings(role: str, unit: int) -> None:
+    """Ours under its WinRT names: the program that moves between Windows and Linux unchanged."""
+    from moorings import HostName, StreamSocketListener
+
+    serve_one = WINRT[role]
+
+    async def on_connection(_listener: StreamSocketListener, args: Any) -> None:
         connection = args.socket
-        reader, writer = connection.input_stream, connection.output_stream
-        buffer = Buffer(SIZE)
         with connection, contextlib.suppress(OSError):
-            while True:
-                await reader.read_async(buffer, SIZE, partial)
-                if not buffer.length:
-                    break
-                await writer.write_async(buffer)
+            await serve_one(connection.input_stream, connection.output_stream, unit)
 
     listener = StreamSocketListener()
-    listener.add_connection_received(echo)
+    listener.add_connection_received(on_connection)
     await listener.bind_endpoint_async(HostName("127.0.0.1"), "")
     announce(int(listener.information.local_port), mode_of_moorings())
     await asyncio.Event().wait()
 
 
-async def serve_face() -> None:
+async def serve_face(role: str, unit: int) -> None:
     """Ours under its Python names."""
     import moorings
 
-    async def echo(connection: moorings.StreamSocket) -> None:
-        with contextlib.suppress(OSError):
-            while data := await connection.read(SIZE):
-                await connection.write(data)
+    async def batch(connection: moorings.StreamSocket) -> None:
+        while await connection.read(1):
+            for _ in range(WRITES):
+                connection.write(WRITE)
+            await connection.flush()
 
-    async with moorings.listen("tcp://127.0.0.1:0", echo) as listener:
+    async def handle(connection: moorings.StreamSocket) -> None:
+        with contextlib.suppress(OSError):
+            if role == "batch":
+                await batch(connection)
+            else:
+                await conversation(role, unit, connection.read, connection.write)
+
+    async with moorings.listen("tcp://127.0.0.1:0", handle) as listener:
         announce(listener.port, mode_of_moorings())
         await asyncio.Event().wait()
+
+
+# -- call-backs: asyncio, uvloop, aiofastnet -------------------------------------------------------------------------
 
 
 class EchoProtocol(asyncio.Protocol):
@@ -74,56 +192,222 @@ class EchoProtocol(asyncio.Protocol):
 
     transport: asyncio.Transport
 
+    def __init__(self, unit: int) -> None:
+        self.unit = unit
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
 
 
-async def serve_callbacks() -> None:
-    server = await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", 0, backlog=BACKLOG)
+class ReceiveProtocol(asyncio.BufferedProtocol):
+    """Reads into one buffer: nothing is allocated for each read."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, unit: int) -> None:
+        self.unit = self.left = unit
+        self.buffer = bytearray(PIECE)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio calls it with an argument
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.left -= nbytes
+        if not self.left:
+            self.left = self.unit
+            self.transport.write(b"m")
+
+
+class SendProtocol(EchoProtocol):
+    """Writes while the transport takes it."""
+
+    def __init__(self, unit: int) -> None:
+        super().__init__(unit)
+        self.left = 0
+        self.paused = False
+
+    def data_received(self, data: bytes) -> None:
+        self.left += self.unit * len(data)
+        self.go_on()
+
+    def go_on(self) -> None:
+        while self.left and not self.paused:
+            self.left -= PIECE
+            self.transport.write(DATA)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.go_on()
+
+
+class BatchProtocol(EchoProtocol):
+    """Hands all pieces over at once: transports send each write() by itself."""
+
+    def data_received(self, data: bytes) -> None:
+        for _ in range(len(data)):
+            self.transport.writelines([WRITE] * WRITES)
+
+
+PROTOCOLS: dict[str, Callable[[int], asyncio.BaseProtocol]] = {
+    "echo": EchoProtocol,
+    "receive": ReceiveProtocol,
+    "send": SendProtocol,
+    "batch": BatchProtocol,
+}
+
+
+async def serve_callbacks(role: str, unit: int) -> None:
+    protocol = PROTOCOLS[role]
+    server = await asyncio.get_running_loop().create_server(lambda: protocol(unit), "127.0.0.1", 0, backlog=BACKLOG)
     announce(server.sockets[0].getsockname()[1], "callbacks")
     await asyncio.Event().wait()
 
 
-async def serve_streams() -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve_fast_callbacks(role: str, unit: int) -> None:
+    """Aiofastnet's transports under the same protocols."""
+    import_module("aiofastnet").patch_loop()
+    await serve_callbacks(role, unit)
+
+
+# -- streams: asyncio, uvloop, aiofastnet ----------------------------------------------------------------------------
+
+
+async def stream_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _unit: int) -> None:
+    while data := await reader.read(SIZE):
+        writer.write(data)
+        await writer.drain()
+
+
+async def stream_receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, unit: int) -> None:
+    left = unit
+    while data := await reader.read(PIECE):
+        left -= len(data)
+        if not left:
+            left = unit
+            writer.write(b"m")
+
+
+async def stream_send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, unit: int) -> None:
+    while await reader.read(1):
+        for _ in range(unit // PIECE):
+            writer.write(DATA)
+            await writer.drain()
+
+
+async def stream_batch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _unit: int) -> None:
+    while await reader.read(1):
+        for _ in range(WRITES):
+            writer.write(WRITE)
+        await writer.drain()
+
+
+STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]] = {
+    "echo": stream_echo,
+    "receive": stream_receive,
+    "send": stream_send,
+    "batch": stream_batch,
+}
+
+
+async def serve_streams(role: str, unit: int) -> None:
+    serve_one = STREAMS[role]
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while data := await reader.read(SIZE):
-                writer.write(data)
-                await writer.drain()
+            await serve_one(reader, writer, unit)
         except OSError:
             pass
         finally:
             writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG)
+    limit = PIECE if role == "receive" else SIZE
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=BACKLOG, limit=limit)
     announce(server.sockets[0].getsockname()[1], "streams")
     await asyncio.Event().wait()
 
 
-KINDS: dict[str, Callable[[], Awaitable[None]]] = {
+async def serve_fast_streams(role: str, unit: int) -> None:
+    """Aiofastnet's transports under asyncio's streams."""
+    import_module("aiofastnet").patch_loop()
+    await serve_streams(role, unit)
+
+
+# -- anyio and trio --------------------------------------------------------------------------------------------------
+
+
+async def serve_anyio(role: str, unit: int) -> None:
+    anyio = import_module("anyio")
+
+    async def handle(stream: Any) -> None:
+        async with stream:
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await conversation(role, unit, stream.receive, stream.send)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=BACKLOG)
+    announce(listener.extra(anyio.abc.SocketAttribute.local_port), "anyio")
+    await listener.serve(handle)
+
+
+def run_trio(role: str, unit: int) -> None:
+    trio = import_module("trio")
+
+    async def handle(stream: Any) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await conversation(role, unit, stream.receive_some, stream.send_all)
+
+    async def main() -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=BACKLOG)
+        announce(listeners[0].socket.getsockname()[1], "trio")
+        await trio.serve_listeners(handle, listeners)
+
+    def watch() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    trio.run(main)
+
+
+# -- the program -----------------------------------------------------------------------------------------------------
+
+KINDS: dict[str, Callable[[str, int], Awaitable[None]]] = {
     "moorings": serve_moorings,
     "face": serve_face,
     "callbacks": serve_callbacks,
     "streams": serve_streams,
+    "aiofastnet-callbacks": serve_fast_callbacks,
+    "aiofastnet-streams": serve_fast_streams,
+    "anyio": serve_anyio,
 }
 
 
-async def serve(kind: str) -> None:
+async def serve(kind: str, role: str, unit: int) -> None:
     # End at once when standard input ends; what a server left open is of no interest then.
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, 0)
-    await KINDS[kind]()
+    await KINDS[kind](role, unit)
 
 
-def main(kind: str, loop: str) -> None:
-    if loop == "uvloop":
-        import uvloop
-
-        uvloop.run(serve(kind))
+def main(kind: str, loop: str, role: str = "echo", unit: str = "0") -> None:
+    if role not in ROLES:
+        sys.exit(f"servers.py: no role {role}")
+    if kind == "trio":
+        run_trio(role, int(unit))
+    elif kind == "anyio":
+        options = {"use_uvloop": loop == "uvloop"}
+        import_module("anyio").run(serve, kind, role, int(unit), backend="asyncio", backend_options=options)
+    elif loop == "uvloop":
+        import_module("uvloop").run(serve(kind, role, int(unit)))
     else:
-        asyncio.run(serve(kind))
+        asyncio.run(serve(kind, role, int(unit)))
 
 
 if __name__ == "__main__":

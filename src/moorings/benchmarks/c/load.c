@@ -1,15 +1,17 @@
-/* The load generator: many connections, one message under way on each, one thread.
+/* The load generator: many connections, one request under way on each, one thread.
  *
- *     load PORT SERVER_PID MESSAGE_SIZE SPIN
+ *     load PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN
  *
  * Reads commands, one a line, and answers each with one line:
  *
  *     open N                open N connections (at most 1024), after closing those of before   -> ok N
- *     run MS LIMIT          send for MS milliseconds, at most LIMIT messages                   -> figures
+ *     run MS LIMIT          ask for MS milliseconds, at most LIMIT requests                    -> figures
+ *     churn N MS LIMIT      the same with a connection for each request, N at a time           -> figures
  *     quit                  end
  *
- * The figures are: messages answered, wall clock, processor time of the server, processor time of this process, median
- * and 99th percentile of the time from sending a message to having its whole answer (all in nanoseconds). The
+ * The figures are: requests answered, wall clock, processor time of the server, processor time of this process, median
+ * and 99th percentile of the time from sending a request (or connecting for it) to having its whole answer (all in
+ * nanoseconds). Requests and answers consist of the letter m; an echo is a request with an answer of its size. The
  * processor time of the server is read here, before the first message and after the last answer, from its processor clock
  * (clock_getcpuclockid(3)), which counts user and system time in nanoseconds. That clock is exact while the server
  * sleeps, so it gets a moment to go to sleep.
@@ -22,6 +24,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +35,11 @@
 
 #define MAXIMUM_CONNECTIONS 1024
 #define MAXIMUM_EVENTS 128
-#define MAXIMUM_SIZE 65536
+#define MAXIMUM_SIZE (64u << 20)
+#define PIECE (256u << 10)
+#define SOURCES 200
 #define SAMPLES (1u << 20)
+#define PATIENCE 10000 /* milliseconds */
 #define SETTLE 2000000 /* nanoseconds */
 
 typedef unsigned long long nanoseconds;
@@ -44,9 +50,9 @@ static struct connection {
     nanoseconds sent_at;
 } connections[MAXIMUM_CONNECTIONS];
 
-static int opened, epoll;
-static size_t size;
-static char message[MAXIMUM_SIZE], answer[MAXIMUM_SIZE];
+static int opened, epoll, port, spin;
+static size_t request_size, answer_size;
+static char message[PIECE], answer[PIECE];
 static unsigned samples[SAMPLES];
 
 static void fail(const char *what) {
@@ -60,33 +66,56 @@ static nanoseconds now(clockid_t clock) {
     return (nanoseconds)time.tv_sec * 1000000000u + (nanoseconds)time.tv_nsec;
 }
 
-static void open_connections(int wanted, int port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int one = 1;
+/* Each from another source address, so that connections which have just ended do not use the ports up. */
+static void open_connection(struct connection *connection) {
+    static unsigned source;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + source++ % SOURCES)};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)(connection - connections)};
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) fail("socket");
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&from, sizeof from) < 0) fail("bind");
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) fail("connect");
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) fail("epoll_ctl");
+    connection->fd = fd;
+}
+
+static void open_connections(int wanted) {
     while (opened > 0) close(connections[--opened].fd);
-    while (opened < wanted) {
-        struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)opened};
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("connect");
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) fail("epoll_ctl");
-        connections[opened++].fd = fd;
-    }
+    while (opened < wanted) open_connection(&connections[opened++]);
 }
 
 static void ask(struct connection *connection, nanoseconds time) {
     connection->received = 0;
     connection->sent_at = time;
-    if (send(connection->fd, message, size, MSG_NOSIGNAL) != (ssize_t)size) fail("send");
+    for (size_t sent = 0; sent < request_size;) {
+        size_t rest = request_size - sent;
+        ssize_t part = send(connection->fd, message, rest < PIECE ? rest : PIECE, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (part >= 0) {
+            sent += (size_t)part;
+        } else if (errno == EAGAIN) {
+            struct pollfd wait = {.fd = connection->fd, .events = POLLOUT};
+            if (poll(&wait, 1, spin ? 0 : PATIENCE) < 0 && errno != EINTR) fail("poll");
+        } else if (errno != EINTR) {
+            fail("send");
+        }
+    }
 }
 
 /* 1 when the answer is complete. */
 static int hear(struct connection *connection) {
-    ssize_t count = recv(connection->fd, answer, size - connection->received, MSG_DONTWAIT);
+    size_t rest = answer_size - connection->received;
+    ssize_t count = recv(connection->fd, answer, rest < PIECE ? rest : PIECE, MSG_DONTWAIT);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     if (count <= 0) fail("the server ended a connection");
+    if (answer[count - 1] != 'm') {
+        fprintf(stderr, "load: the answer is wrong\n");
+        exit(1);
+    }
     connection->received += (size_t)count;
-    return connection->received == size;
+    return connection->received == answer_size;
 }
 
 static int compare(const void *left, const void *right) {
@@ -94,15 +123,18 @@ static int compare(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-static void run(nanoseconds duration, unsigned long limit, clockid_t server, int spin) {
+static void run(nanoseconds duration, unsigned long limit, clockid_t server, int churn) {
     unsigned long answered = 0, asked = 0;
     int pending = 0;
     nanoseconds server_before = now(server), own_before = now(CLOCK_PROCESS_CPUTIME_ID);
     nanoseconds before = now(CLOCK_MONOTONIC), time = before;
-    for (; pending < opened && asked < limit; pending++, asked++) ask(&connections[pending], time);
+    for (; pending < (churn ? churn : opened) && asked < limit; pending++, asked++) {
+        if (churn) open_connection(&connections[pending]);
+        ask(&connections[pending], time);
+    }
     while (pending > 0) {
         struct epoll_event events[MAXIMUM_EVENTS];
-        int count = epoll_wait(epoll, events, MAXIMUM_EVENTS, spin ? 0 : 10000);
+        int count = epoll_wait(epoll, events, MAXIMUM_EVENTS, spin ? 0 : PATIENCE);
         if (count < 0 && errno != EINTR) fail("epoll_wait");
         time = now(CLOCK_MONOTONIC);
         if (time - before > duration + 10000000000u) {
@@ -114,8 +146,13 @@ static void run(nanoseconds duration, unsigned long limit, clockid_t server, int
             if (!hear(connection)) continue;
             nanoseconds took = time - connection->sent_at;
             samples[answered++ % SAMPLES] = took < 0xFFFFFFFFu ? (unsigned)took : 0xFFFFFFFFu;
+            if (churn) close(connection->fd);
             if (asked < limit && time - before < duration) {
                 asked++;
+                if (churn) {
+                    time = now(CLOCK_MONOTONIC);
+                    open_connection(connection);
+                }
                 ask(connection, time);
             } else {
                 pending--;
@@ -134,24 +171,31 @@ static void run(nanoseconds duration, unsigned long limit, clockid_t server, int
 int main(int count, char **arguments) {
     char line[128];
     clockid_t server;
-    if (count != 5) {
-        fprintf(stderr, "usage: load PORT SERVER_PID MESSAGE_SIZE SPIN\n");
+    if (count != 6) {
+        fprintf(stderr, "usage: load PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN\n");
         return 2;
     }
-    size = (size_t)atol(arguments[3]);
-    if (size < 1 || size > MAXIMUM_SIZE) return 2;
+    port = atoi(arguments[1]);
+    request_size = (size_t)atol(arguments[3]);
+    answer_size = (size_t)atol(arguments[4]);
+    spin = atoi(arguments[5]);
+    if (request_size - 1 >= MAXIMUM_SIZE || answer_size - 1 >= MAXIMUM_SIZE) return 2;
     if (clock_getcpuclockid(atoi(arguments[2]), &server) != 0) fail("clock_getcpuclockid");
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0) fail("epoll_create1");
-    memset(message, 'm', size);
+    memset(message, 'm', sizeof message);
     while (fgets(line, sizeof line, stdin)) {
         int wanted;
         unsigned long milliseconds, limit;
         if (sscanf(line, "open %d", &wanted) == 1 && wanted >= 0 && wanted <= MAXIMUM_CONNECTIONS) {
-            open_connections(wanted, atoi(arguments[1]));
+            open_connections(wanted);
             printf("ok %d\n", opened);
         } else if (sscanf(line, "run %lu %lu", &milliseconds, &limit) == 2) {
-            run((nanoseconds)milliseconds * 1000000u, limit, server, atoi(arguments[4]));
+            run((nanoseconds)milliseconds * 1000000u, limit, server, 0);
+        } else if (sscanf(line, "churn %d %lu %lu", &wanted, &milliseconds, &limit) == 3 && wanted > 0 &&
+                   wanted <= MAXIMUM_CONNECTIONS) {
+            open_connections(0);
+            run((nanoseconds)milliseconds * 1000000u, limit, server, wanted);
         } else {
             return strncmp(line, "quit", 4) ? 2 : 0;
         }
