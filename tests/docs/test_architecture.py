@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PAGE = "ARCHITECTURE.md"
 PACKAGE = ROOT / "src" / "moorings"
-UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 TLS12 = SocketProtectionLevel.TLS12
 BLUETOOTH = "(01:23:45:67:89:AB)"
 
@@ -94,43 +93,6 @@ def test_states(column: str, rules: dict[str, frozenset[State]]) -> None:
         states = frozenset(State) if names == ["all"] else frozenset(State[name.upper()] for name in names)
         written |= dict.fromkeys(code_words(row[column]), states)
     assert written == rules
-
-
-# -- limits ----------------------------------------------------------------------------------------------------------
-
-
-LIMITS = [row for row in table(PAGE, "limit", "default") if row["where"]]
-
-
-@pytest.mark.parametrize("row", LIMITS, ids=lambda row: row["where"].strip("`"))
-def test_limits(row: dict[str, str]) -> None:
-    (where,) = code_words(row["where"])
-    module, _, name = where.rpartition(".")
-    number, _, unit = row["default"].partition(" ")
-    assert getattr(importlib.import_module(module), name) == float(number) * UNITS[unit]
-
-
-def test_every_public_limit_has_a_row() -> None:
-    """Constants in capitals whose name says limit, timeout, deadline, burst or queue."""
-    found: set[str] = set()
-    for path in PACKAGE.rglob("*.py"):
-        module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
-        if module.startswith(("moorings.testing", "moorings.cli", "moorings.benchmarks")):
-            continue
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                if re.fullmatch(r"[A-Z][A-Z_]*_(LIMIT|TIMEOUT|DEADLINE|BURST|QUEUE)", name):
-                    found.add(f"{module}.{name}")
-    rows = {code_words(row["where"])[0] for row in LIMITS}
-    not_about_outside = {
-        "moorings.streams.data_reader.UNCONSUMED_LIMIT",
-        "moorings.streams.data_writer.UNSTORED_LIMIT",
-        "moorings.streams.random_access.SIZE_LIMIT",
-        "moorings.sockets.stream_socket_listener.DRAIN_TIMEOUT",
-        "moorings.connectivity.routes.ROUTE_LIMIT",
-    }
-    assert found - rows == not_about_outside
 
 
 # -- what is not built -----------------------------------------------------------------------------------------------
