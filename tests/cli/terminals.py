@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-KSThl]")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:[34][0-8]|9[0-7]|10[0-7])(?:;[0-9;]*)?m")
 
 
 class Terminal:
@@ -54,7 +55,7 @@ class Terminal:
     @property
     def text(self) -> str:
         """What was written, without the movements of the cursor and without colours."""
-        return _COLOUR.sub("", _CURSOR.sub("", self.raw)).replace("\r\n", "\n").replace("\r", "\n")
+        return _STYLE.sub("", _CURSOR.sub("", self.raw)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextmanager

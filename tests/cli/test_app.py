@@ -43,7 +43,7 @@ class Lasting(NamedTuple):
 
 LASTING = {"demo": Lasting([], b"listening on port")}
 #: Arguments with which a command ends by itself, soon, and writes something.
-SHORT = {"demo": ["--clients", "30", "--megabytes", "1"]}
+SHORT = {"demo": ["--clients", "30", "--megabytes", "1"], "doctor": []}
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from typing import TextIO
 
     from rich.console import Console, RenderableType
@@ -70,8 +70,17 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """A table: drawn on a terminal, columns of plain text elsewhere. The cells are text, never markup."""
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    styles: Mapping[str, str] | None = None,
+) -> None:
+    """A table: drawn on a terminal, columns of plain text elsewhere.
+
+    The cells are text, never markup; `styles` has rich's styles for cells with a certain text.
+    """
     rows = [[printable(cell) for cell in row] for row in rows]
     if not on_terminal():
         if title:
@@ -87,7 +96,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title
     for heading in headings:
         table.add_column(heading)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
     console().print(table)
 
 

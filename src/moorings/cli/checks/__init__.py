@@ -1,0 +1,1 @@
+"""What `moorings doctor` looks at: one module for each kind of thing, and a table of all checks."""
