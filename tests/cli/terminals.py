@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PATIENCE = 50.0
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-KSThl]")
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:[34][0-8]|9[0-7]|10[0-7])(?:;[0-9;]*)?m")
@@ -23,6 +24,8 @@ class Terminal:
     def __init__(self) -> None:
         self._screen, self.end = pty.openpty()
         self._chunks: list[bytes] = []
+        self._grown = threading.Condition()
+        self._ended = False
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -31,10 +34,19 @@ class Terminal:
             try:
                 chunk = os.read(self._screen, 65536)
             except OSError:  # EIO: nobody has the other end open
-                return
+                chunk = b""
+            with self._grown:
+                self._chunks.append(chunk)
+                self._ended = not chunk
+                self._grown.notify_all()
             if not chunk:
                 return
-            self._chunks.append(chunk)
+
+    def wait_for(self, text: str) -> None:
+        """Until `text` has been written."""
+        with self._grown:
+            assert self._grown.wait_for(lambda: self._ended or text in self.text, PATIENCE)
+            assert text in self.text
 
     def finish(self) -> None:
         """Nothing more will be written."""

@@ -30,7 +30,22 @@ COMMAND = [sys.executable, "-W", "error", "-m", "moorings"]
 PATIENCE = 50.0
 WRITTEN = [name for name in app.COMMANDS if (SOURCE / "moorings" / "cli" / f"{name}.py").exists()]
 """Subcommands that are there."""
-every_command = pytest.mark.parametrize("name", WRITTEN)
+
+
+def with_their_own(names: list[str]) -> list[str]:
+    """Subcommands, and theirs: "bench", "bench tcp"."""
+    context = click.Context(app.group)
+    paths: list[str] = []
+    for name in names:
+        command = app.group.get_command(context, name)
+        paths.append(name)
+        if isinstance(command, click.Group):
+            paths += [f"{name} {inner}" for inner in command.list_commands(context)]
+    return paths
+
+
+PATHS = with_their_own(WRITTEN)
+every_command = pytest.mark.parametrize("path", PATHS)
 
 
 class Lasting(NamedTuple):
@@ -68,39 +83,51 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
 
 @every_command
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_has_an_example_and_the_exit_codes(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main([name, option]) == 0
+def test_help_has_an_example_and_the_exit_codes(path: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main([*path.split(), option]) == 0
     output = capsys.readouterr()
     assert output.err == ""
-    text = output.out
-    assert text.startswith(f"Usage: moorings {name} ")
-    _, _, examples = text.partition("Examples:\n")
-    assert f"\n    moorings {name}" in f"\n{examples}" or f"\n  moorings {name}" in f"\n{examples}"
-    _, _, codes = text.partition("Exit codes:")
-    assert {"0", "1", "2"} <= set(codes.replace(",", " ").split())
-    assert max(map(len, text.splitlines())) <= 100
+    assert output.out.startswith(f"Usage: moorings {path} ")
+    _, _, examples = output.out.partition("Examples:\n")
+    assert examples.lstrip().startswith(f"moorings {path.split(maxsplit=1)[0]}"), output.out
+    _, _, codes = output.out.partition("Exit codes:")
+    assert {"0", "1", "2"} <= set(codes.replace(",", " ").split()), output.out
+    assert max(map(len, output.out.splitlines())) <= 100
 
 
 @every_command
-def test_help_has_two_spellings(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main([name, "--help"]) == 0
+def test_help_has_two_spellings(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main([*path.split(), "--help"]) == 0
     asked = capsys.readouterr()
-    assert app.main(["help", name]) == 0
+    assert app.main(["help", *path.split()]) == 0
     assert capsys.readouterr() == asked
 
 
 @every_command
-def test_an_unknown_option_is_a_line(name: str) -> None:
-    done = run(name, "--no-such-option")
+def test_an_unknown_option_is_a_line(path: str) -> None:
+    done = run(*path.split(), "--no-such-option")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"moorings {name}: no such option")
-    assert done.stderr.endswith(f"; see 'moorings {name} --help'\n")
+    assert done.stderr.startswith(f"moorings {path}: no such option")
+    assert done.stderr.endswith(f"; see 'moorings {path} --help'\n")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", sorted({path.split()[0] for path in PATHS if " " in path}))
+def test_a_group_alone_shows_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main([name, "--help"]) == 0
+    asked = capsys.readouterr()
+    assert app.main([name]) == 0
+    assert capsys.readouterr() == asked
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], *([name, "--help"] for name in WRITTEN), *([name, *SHORT[name]] for name in SHORT)],
+    [
+        ["--help"],
+        ["--version"],
+        *([*path.split(), "--help"] for path in PATHS),
+        *([name, *SHORT[name]] for name in SHORT),
+    ],
     ids=" ".join,
 )
 def test_the_reader_of_the_output_may_go(arguments: list[str]) -> None:
@@ -137,6 +164,23 @@ def test_an_interrupt_is_quiet(name: str) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in rest
     assert b"KeyboardInterrupt" not in rest
+
+
+def test_an_interrupt_gives_the_cursor_back() -> None:
+    with terminal() as made:
+        with subprocess.Popen(
+            [*COMMAND, "demo", "--megabytes", "4096"],
+            env=environment(COLUMNS="100"),
+            stdin=made.end,
+            stdout=made.end,
+            stderr=made.end,
+        ) as process:
+            made.wait_for("sending")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 130
+        made.finish()
+        assert "Traceback" not in made.text
+        assert made.raw.rfind("\x1b[?25h") > made.raw.rfind("\x1b[?25l")
 
 
 @pytest.mark.parametrize("name", list(SHORT))
@@ -215,6 +259,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["dmeo"], "no such command 'dmeo'; did you mean 'demo'?"),
         (["lisen"], "no such command 'lisen'; did you mean 'listen'?"),
         (["help", "docter"], "no such command 'docter'; did you mean 'doctor'?"),
+        (["help", "demo", "x"], "no such command 'x'"),
         (["xyz"], f"no such command 'xyz'; the commands are {', '.join(app.COMMANDS)}"),
         (["--no-such-option"], "no such option '--no-such-option'"),
     ],
@@ -224,9 +269,10 @@ def test_wrong_words(arguments: list[str], line: str, capsys: pytest.CaptureFixt
     output = capsys.readouterr()
     assert output.out == ""
     # click before 8.2 does not quote the option
-    assert (
-        output.err.replace(" --no-such-option;", " '--no-such-option';") == f"moorings: {line}; see 'moorings --help'\n"
-    )
+    assert output.err.replace(" --no-such-option;", " '--no-such-option';") in {
+        f"moorings: {line}; see 'moorings --help'\n",
+        f"moorings demo: {line}; see 'moorings demo --help'\n",
+    }
 
 
 @pytest.mark.parametrize(("typed", "offered"), [("", [*app.COMMANDS]), ("d", ["demo", "doctor"]), ("x", [])])

@@ -134,19 +134,18 @@ def group(ctx: click.Context) -> None:
 
 
 @click.command("help", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("name", required=False)
+@click.argument("names", nargs=-1, metavar="[COMMAND]...")
 @click.pass_context
-def _help(ctx: click.Context, name: str | None) -> None:
+def _help(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Show the help of a command, as `moorings COMMAND --help` does."""
     above = ctx.parent
     assert above is not None
-    if name is None:
-        click.echo(above.get_help())
-        return
-    command = group.get_command(above, name)
-    if command is None:
-        raise click.UsageError(_unknown(name), above)
-    click.echo(command.get_help(click.Context(command, info_name=name, parent=above)))
+    for name in names:
+        command = above.command.get_command(above, name) if isinstance(above.command, click.Group) else None
+        if command is None:
+            raise click.UsageError(_unknown(name) if above is ctx.parent else f"no such command {name!r}", above)
+        above = click.Context(command, info_name=name, parent=above)
+    click.echo(above.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,6 +169,11 @@ def _run(arguments: list[str]) -> tuple[int, str]:
     except click.exceptions.Exit as finished:
         return finished.exit_code, ""
     except click.UsageError as error:
+        if (
+            error.ctx is not None and type(error).__name__ == "NoArgsIsHelpError"
+        ):  # of click 8.2; 8.1 says the help itself
+            click.echo(error.ctx.get_help())
+            return EXIT_OK, ""
         path = error.ctx.command_path if error.ctx is not None else PROGRAM
         return EXIT_USAGE, f"{path}: {_sentence(error.format_message())}; see '{path} --help'"
     except click.ClickException as error:
