@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.cli.checks import buses
 from tests.cli.checks.machines import write
 
@@ -121,9 +123,16 @@ def test_proxies() -> None:
         "http://me:p@SECRET:x",
         "://SECRET:x@",
         "\x1b]0;SECRET\x07",
+        "SECRET://host",
     ],
 )
 def test_passwords_are_never_shown(url: str) -> None:
     for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         assert "SEC" not in services.proxy(Machine(environ={name: url})).found
         assert "RET" not in services.proxy(Machine(environ={name: url})).found
+
+
+@given(st.text(), st.text(), st.sampled_from(["http://", "socks5h://", "HTTPS://", "//", ""]), st.booleans())
+def test_no_password_is_ever_shown(before: str, after: str, scheme: str, port: bool) -> None:
+    shown = services.without_credentials(f"{scheme}me:{before}SECRET{after}@host{':3128' if port else ''}")
+    assert "SECRET" not in shown

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 AVAHI_SOCKET = "run/avahi-daemon/socket"
 WPA_DIRECTORY = "run/wpa_supplicant"
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+SCHEMES = {"http", "https", "socks4", "socks4a", "socks5", "socks5h"}
 #: Host and port, nothing that could be a name or a password.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[\w.-]+)(:\d{1,5})?")
 
@@ -81,7 +82,7 @@ def proxy(machine: Machine) -> Finding:
 def without_credentials(url: str) -> str:
     """Scheme, host and port of a proxy; what cannot be told apart from a password is not shown."""
     scheme, separator, rest = url.strip().rpartition("://")
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,15}", scheme):
+    if scheme not in SCHEMES:
         scheme = separator = ""
     credentials, at, address = rest.rpartition("@")
     host = re.split(r"[/?#]", address, maxsplit=1)[0]
