@@ -13,25 +13,9 @@ from moorings.benchmarks.figures import Progress
 from moorings.benchmarks.processes import SERVERS, BenchmarkError, LoadGenerator, Server, ServerKind, Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 QUIET = Progress(quiet=True)
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    with Workshop() as made:
-        yield made
-
-
-@pytest.fixture(params=["compiled", "python"])
-def generator(request: pytest.FixtureRequest, workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    """The workshop with the generator in C, and with the one in Python."""
-    if request.param == "compiled" and not workshop.has_c:
-        pytest.skip("no C compiler")
-    monkeypatch.setattr(workshop, "has_c", request.param == "compiled")
-    return workshop
 
 
 @pytest.mark.parametrize("name", ["moorings-asyncio", "face-uvloop", "callbacks-uvloop", "streams-asyncio-malloc"])

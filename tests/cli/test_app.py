@@ -56,9 +56,12 @@ class Lasting(NamedTuple):
     started: bytes
 
 
-LASTING = {"demo": Lasting([], b"listening on port")}
+LASTING = {
+    "demo": Lasting([], b"listening on port"),
+    "bench": Lasting(["tcp", "--only", "memory", "--peers", "asyncio", "--idle", "40000"], b"moorings bench tcp: "),
+}
 #: Arguments with which a command ends by itself, soon, and writes something.
-SHORT = {"demo": ["--clients", "30", "--megabytes", "1"], "doctor": []}
+SHORT = {"demo": ["--clients", "30", "--megabytes", "1"], "doctor": [], "bench": ["tcp", "--list"]}
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-WARM_UP, SHORT, LONG = 300, 500, 1000
+WARM_UP, SHORT, LONG = 200, 200, 600
 #: Two measurements of one server may differ by this share.
 AGREEMENT = 0.1
 START_TIMEOUT = 180.0

@@ -128,7 +128,7 @@ class Plan:
     parts: tuple[str, ...]
     servers: tuple[ServerKind, ...]
     pairs: int = 9
-    seconds: float = 0.1
+    seconds: float = 0.08
     idle_connections: int = 10_000
 
     @property

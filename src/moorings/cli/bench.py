@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from moorings.benchmarks import instructions, plot, report, tcp
 from moorings.benchmarks.figures import write_json
-from moorings.benchmarks.processes import BenchmarkError, Workshop
+from moorings.benchmarks.processes import BenchmarkError, Workshop, c_compiler
 from moorings.cli import output
 from moorings.cli.exit_codes import EXIT_FAILED, EXIT_OK, CommandError
 
@@ -43,7 +42,9 @@ stays on the loopback interface and ends by itself.
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
 130 Ctrl-C, 141 the reader of the output has gone."""
 QUICK_PAIRS, PAIRS = 5, 9
-QUICK_SECONDS, SECONDS = 0.08, 0.1
+SECONDS = 0.08
+#: The style of this library's own rows.
+OURS = "cyan"
 QUICK_IDLE, IDLE = 2_000, 10_000
 
 
@@ -122,27 +123,30 @@ def bench_tcp(
     names = report.parts(quick=quick, only=only, count=count)
     if not names:
         raise click.UsageError(f"no part has {only!r} in its name; see 'moorings bench tcp --list'")
-    with ExitStack() as stack:
-        workshop = stack.enter_context(Workshop())
+    if list_:
+        servers, _missing = tcp.choose(peers, pure=pure, has_c=c_compiler() is not None)
+        output.print_table(["part", "what"], [[name, tcp.PARTS[name]] for name in names])
+        click.echo()
+        rows = [[server.name, server.label] for server in servers]
+        output.print_table(["server", "what"], rows, styles={server.label: OURS for server in servers if server.ours})
+        return EXIT_OK
+    with Workshop() as workshop:
         servers, missing = tcp.choose(peers, pure=pure, has_c=workshop.has_c)
         if not count and not no_instructions and not quick:
             missing["valgrind"] = "apt install valgrind"
-        if list_:
-            output.print_table(["part", "what"], [[name, tcp.PARTS[name]] for name in tcp.PARTS])
-            output.print_table(["server", "what"], [[server.name, server.label] for server in servers])
-            return EXIT_OK
         plan = tcp.Plan(
             parts=names,
             servers=tuple(servers),
             pairs=pairs or (QUICK_PAIRS if quick else PAIRS),
-            seconds=seconds or (QUICK_SECONDS if quick else SECONDS),
+            seconds=seconds or SECONDS,
             idle_connections=idle or (QUICK_IDLE if quick else IDLE),
         )
-        progress = stack.enter_context(output.progress("moorings bench tcp", plan.steps))
-        try:
-            measured = tcp.Run(workshop, plan, _Steps(progress)).everything()
-        except BenchmarkError as error:
-            raise CommandError(str(error)) from error
+        click.echo(f"moorings bench tcp: {len(servers)} servers, {len(names)} parts", err=True)
+        with output.progress("moorings bench tcp", plan.steps) as progress:
+            try:
+                measured = tcp.Run(workshop, plan, _Steps(progress)).everything()
+            except BenchmarkError as error:
+                raise CommandError(str(error)) from error
     return show(report.document(plan, measured, missing), json_, plot_)
 
 
@@ -155,9 +159,10 @@ def show(results: report.Document, json_: str | None, plot_: str | None) -> int:
     click.echo(report.heading(results))
     for note in report.notes(results):
         click.echo(f"note: {note}")
+    ours = {server["label"]: OURS for server in results["servers"] if server["ours"]}
     for title, headings, rows in report.tables(results):
         click.echo()
-        output.print_table(headings, rows, title=title)
+        output.print_table(headings, rows, title=title, styles=ours)
     failures = report.failures(results)
     for failure in failures:
         click.echo(f"moorings: {failure}", err=True)
