@@ -48,6 +48,10 @@ class Terminal:
             assert self._grown.wait_for(lambda: self._ended or text in self.text, PATIENCE)
             assert text in self.text
 
+    def press(self, keys: str) -> None:
+        """What the user types."""
+        os.write(self._screen, keys.encode())
+
     def finish(self) -> None:
         """Nothing more will be written."""
         if self.end >= 0:
@@ -58,7 +62,7 @@ class Terminal:
 
     @property
     def raw(self) -> str:
-        return b"".join(self._chunks).decode()
+        return b"".join(self._chunks).decode(errors="replace")  # half a letter, so far
 
     @property
     def coloured(self) -> bool:

@@ -58,6 +58,7 @@ UNREMARKABLE: list[dict[str, Any]] = [
     {"busy_us": 10**6, "peer_limited_us": 1000},
     {"busy_us": 0, "peer_limited_us": 0},
     {"retransmits": 5, "segments_sent": 10_000},
+    {"retransmits": 2, "segments_sent": 10},
     {"retransmits": 0, "segments_sent": 0},
     {"round_trip_time_us": 400, "round_trip_time_min_us": 40},
     {"round_trip_time_us": 100_000, "round_trip_time_min_us": 90_000},

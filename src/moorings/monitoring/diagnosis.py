@@ -19,8 +19,9 @@ NOTHING = "Nothing stands out."
 MUCH = 0.25
 #: Time with something to send below which its shares say nothing.
 BUSY_ENOUGH_US = 10_000
-#: Retransmits are told from this share of all segments on.
+#: Retransmits are told from this share of all segments on, and this number: the last segment of a burst may go twice.
 LOSSY = 0.01
+LOSSY_FROM = 3
 #: The smoothed round trip time is told as swollen when it is so many times the smallest, and at least that long.
 SWOLLEN = 4
 SWOLLEN_FROM_US = 20_000
@@ -98,7 +99,9 @@ def _lossy(report: StreamReport) -> str | None:
     if report.segments_sent is None:
         return f"{_number(report.retransmits, 'retransmit')}: lossy path."
     share = _share(report.retransmits, report.segments_sent)
-    return None if share < LOSSY else f"{_number(report.retransmits, 'retransmit')} ({share:.1%}): lossy path."
+    if share < LOSSY or report.retransmits < LOSSY_FROM:
+        return None
+    return f"{_number(report.retransmits, 'retransmit')} ({share:.1%}): lossy path."
 
 
 def _swollen(report: StreamReport) -> str | None:

@@ -1,0 +1,243 @@
+"""Sockets as rows of a table: what is shown of each, in which order, and how much of it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from moorings.cli.output import printable
+from moorings.monitoring.reports import ListenerReport, ProgramSnapshot, SocketReport, StreamReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+#: What stands for a figure that is not known.
+UNKNOWN = "-"
+SORTS = ("rtt", "bandwidth", "queued", "bytes")
+#: Characters between two columns.
+_GAP = 2
+#: Characters of a program's name that are shown.
+_NAME_WIDTH = 24
+
+
+class Rates(NamedTuple):
+    """Bits per second in both directions; None is not known."""
+
+    outbound: float | None = None
+    inbound: float | None = None
+
+
+class Row(NamedTuple):
+    """A socket of a program."""
+
+    program: ProgramSnapshot
+    report: SocketReport
+    rates: Rates
+
+
+class Meter:
+    """Rates of all connections, from the differences between two looks at them."""
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[int, str], tuple[float, int, int]] = {}
+
+    def rows(self, programs: Iterable[ProgramSnapshot]) -> list[Row]:
+        """The sockets of all programs, with their rates since the last call."""
+        now: dict[tuple[int, str], tuple[float, int, int]] = {}
+        rows: list[Row] = []
+        for program in programs:
+            for report in program.sockets:
+                rates = Rates()
+                if isinstance(report, StreamReport):
+                    key = (program.pid, report.id)
+                    now[key] = (program.taken_at_s, report.bytes_sent, report.bytes_received)
+                    rates = _difference(self._before.get(key), now[key])
+                rows.append(Row(program, report, rates))
+        self._before = now
+        return rows
+
+
+def _difference(before: tuple[float, int, int] | None, now: tuple[float, int, int]) -> Rates:
+    if before is None:
+        return Rates()
+    seconds, sent, received = (later - earlier for earlier, later in zip(before, now, strict=True))
+    # A clock that was set, or another connection with the same id, says nothing.
+    if seconds <= 0 or sent < 0 or received < 0:
+        return Rates()
+    return Rates(sent * 8 / seconds, received * 8 / seconds)
+
+
+def estimates(programs: Iterable[ProgramSnapshot]) -> list[Row]:
+    """The sockets of all programs, with the kernel's estimates of what each connection carries."""
+    return [
+        Row(
+            program,
+            report,
+            Rates(report.outbound_bits_per_second, report.inbound_bits_per_second)
+            if isinstance(report, StreamReport)
+            else Rates(),
+        )
+        for program in programs
+        for report in program.sockets
+    ]
+
+
+# -- order -----------------------------------------------------------------------------------------------------------
+
+
+def _sort_figure(row: Row, sort: str) -> float:
+    """The figure to sort by; what has none comes last."""
+    report = row.report
+    if isinstance(report, ListenerReport):
+        return -2
+    figures: dict[str, float | None] = {
+        "rtt": report.round_trip_time_us,
+        "bandwidth": (row.rates.outbound or 0) + (row.rates.inbound or 0),
+        "queued": report.queued_bytes + (report.unacknowledged_bytes or 0),
+        "bytes": report.bytes_sent + report.bytes_received,
+    }
+    figure = figures[sort]
+    return -1 if figure is None else figure
+
+
+def in_order(rows: list[Row], sort: str | None) -> list[Row]:
+    """The rows, the biggest first; without `sort` in the order in which the programs told them."""
+    if sort is None:
+        return rows
+    return sorted(rows, key=lambda row: _sort_figure(row, sort), reverse=True)
+
+
+# -- cells -----------------------------------------------------------------------------------------------------------
+
+
+def size(count: int | None) -> str:
+    """A number of bytes."""
+    if count is None:
+        return UNKNOWN
+    value = float(count)
+    for unit in ("", " KiB", " MiB", " GiB"):
+        if value < 1024:
+            return f"{value:.0f}{unit}" if not unit or value >= 100 else f"{value:.1f}{unit}"
+        value /= 1024
+    return f"{value:,.1f} TiB"
+
+
+def rate(bits: float | None) -> str:
+    """A number of bits per second."""
+    if bits is None:
+        return UNKNOWN
+    value = float(bits)
+    for unit in ("bit/s", "kbit/s", "Mbit/s"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bit/s" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} Gbit/s"
+
+
+def duration(seconds: float | None) -> str:
+    """A time, in the unit that fits."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.0f} h"
+
+
+def place(address: str | None, port: int | None) -> str:
+    """An endpoint."""
+    if address is None or port is None:
+        return UNKNOWN
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _program(row: Row) -> str:
+    name = printable(row.program.name)
+    short = name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
+    return f"{short} ({row.program.pid})"
+
+
+def _peer(report: SocketReport) -> str:
+    if isinstance(report, ListenerReport):
+        most = "" if report.max_connections is None else f" of {report.max_connections:,}"
+        return f"{report.open_connections or 0:,}{most} open"
+    there = place(report.remote_address, report.remote_port)
+    return f"{'<-' if report.accepted else '->'} {there}"
+
+
+def _of_stream(show: Callable[[StreamReport], str]) -> Callable[[Row], str]:
+    return lambda row: show(row.report) if isinstance(row.report, StreamReport) else ""
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def _microseconds(value: int | None) -> str:
+    return duration(None if value is None else value / 1e6)
+
+
+def _state(report: SocketReport) -> str:
+    if isinstance(report, StreamReport) and report.state == "open" and report.tcp_state not in {None, "ESTABLISHED"}:
+        return str(report.tcp_state).lower()
+    return report.state
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; the one with the highest rank goes first where there is no room, that with rank 0 never."""
+
+    heading: str
+    rank: int
+    cell: Callable[[Row], str]
+    number: bool = True
+
+
+def columns(*, measured: bool, why: bool, sort: str | None) -> list[Column]:
+    """All columns. `measured` rates were, and others are the kernel's estimates. What is sorted by goes last."""
+    out, into = ("out", "in") if measured else ("est. out", "est. in")
+    found = [
+        Column("program", 0, _program, number=False),
+        Column("local", 5, lambda row: place(row.report.local_address, row.report.local_port), number=False),
+        Column("peer", 0, lambda row: _peer(row.report), number=False),
+        Column("state", 4, lambda row: _state(row.report), number=False),
+        Column("rtt", 2, _of_stream(lambda report: _microseconds(report.round_trip_time_us))),
+        Column(out, 3, lambda row: rate(row.rates.outbound) if isinstance(row.report, StreamReport) else ""),
+        Column(into, 3, lambda row: rate(row.rates.inbound) if isinstance(row.report, StreamReport) else ""),
+        Column("sent", 6, _of_stream(lambda report: size(report.bytes_sent))),
+        Column("received", 6, _of_stream(lambda report: size(report.bytes_received))),
+        Column("queued", 2, _of_stream(lambda report: size(report.queued_bytes + (report.unacknowledged_bytes or 0)))),
+        Column("unread", 4, _of_stream(lambda report: size(report.all_unread_bytes))),
+        Column("retr", 7, _of_stream(lambda report: _count(report.retransmits))),
+        Column("age", 8, _of_stream(lambda report: duration(report.age_s))),
+    ]
+    wanted = {"rtt": {"rtt"}, "bandwidth": {out, into}, "queued": {"queued"}, "bytes": {"sent", "received"}}
+    sorted_by = wanted.get(sort or "", set())
+    found = [replace(column, rank=1) if column.heading in sorted_by else column for column in found]
+    if why:
+        found.append(Column("why slow", 0, lambda row: row.report.why_slow, number=False))
+    return found
+
+
+def fitting(chosen: Sequence[Column], rows: Sequence[Row], width: int) -> list[Column]:
+    """Those columns that have room in `width` characters."""
+    left = list(chosen)
+    needed = sum(_width(column, rows) + _GAP for column in left) - _GAP
+    while needed > width:
+        last = max(reversed(left), key=lambda column: column.rank)
+        if last.rank == 0:
+            break
+        left.remove(last)
+        needed -= _width(last, rows) + _GAP
+    return left
+
+
+def _width(column: Column, rows: Sequence[Row]) -> int:
+    if column.heading == "why slow":
+        return 30
+    from rich.cells import cell_len  # noqa: PLC0415 - only on a terminal
+
+    return max([len(column.heading), *(cell_len(printable(column.cell(row))) for row in rows)])

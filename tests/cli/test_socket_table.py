@@ -1,0 +1,126 @@
+"""Figures as people read them, rates from differences, and what fits on a screen."""
+
+from __future__ import annotations
+
+import pytest
+from tests.monitoring.samples import LISTENER, PROGRAM, STREAM
+
+from moorings.cli import socket_table as table
+from moorings.cli.socket_table import Meter, Rates, Row
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (1023, "1023"),
+        (1024, "1.0 KiB"),
+        (200_000, "195 KiB"),
+        (5 << 20, "5.0 MiB"),
+        (3 << 30, "3.0 GiB"),
+        (1 << 52, "4,096.0 TiB"),
+    ],
+)
+def test_sizes(count: int | None, text: str) -> None:
+    assert table.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [
+        (None, "-"),
+        (0.0, "0 bit/s"),
+        (999.0, "999 bit/s"),
+        (1500.0, "1.5 kbit/s"),
+        (250e6, "250 Mbit/s"),
+        (1e13, "10,000.0 Gbit/s"),
+    ],
+)
+def test_rates(bits: float | None, text: str) -> None:
+    assert table.rate(bits) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0.000015, "15 µs"),
+        (0.0123, "12.3 ms"),
+        (5.4, "5 s"),
+        (600.0, "10 min"),
+        (360_000.0, "100 h"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert table.duration(seconds) == text
+
+
+def test_places() -> None:
+    assert table.place("::1", 5) == "[::1]:5"
+    assert table.place("127.0.0.1", 5) == "127.0.0.1:5"
+    assert table.place(None, 5) == table.place("::1", None) == "-"
+
+
+def look(meter: Meter, at: float, sent: int, received: int, **figures: str) -> Rates:
+    stream = STREAM._replace(bytes_sent=sent, bytes_received=received, **figures)
+    return meter.rows([PROGRAM._replace(taken_at_s=at, sockets=(LISTENER, stream))])[1].rates
+
+
+def test_rates_are_differences() -> None:
+    meter = Meter()
+    assert look(meter, 10, 1000, 0) == Rates(None, None)
+    assert look(meter, 12, 1500, 4) == Rates(2000.0, 16.0)
+    assert look(meter, 13, 1500, 4) == Rates(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("at", "sent", "name"), [(10.0, 1000, "7.1"), (9.0, 1000, "7.1"), (11.0, 0, "7.1"), (11.0, 9, "7.2")]
+)
+def test_what_gives_no_rate(at: float, sent: int, name: str) -> None:
+    meter = Meter()
+    look(meter, 10, 1000, 0)
+    assert look(meter, at, sent, 0, id=name) == Rates(None, None)
+
+
+def test_order() -> None:
+    slow = STREAM._replace(id="slow", round_trip_time_us=900, bytes_sent=1)
+    busy = STREAM._replace(id="busy", round_trip_time_us=5, bytes_received=7, outbound_bits_per_second=8)
+    stuck = STREAM._replace(id="stuck", queued_bytes=5, inbound_bits_per_second=3)
+    program = PROGRAM._replace(sockets=(LISTENER, slow, busy, stuck))
+    rows = table.estimates([program])
+
+    def first(sort: str | None) -> str:
+        return table.in_order(rows, sort)[0].report.id
+
+    assert [first(sort) for sort in (None, *table.SORTS)] == [LISTENER.id, "slow", "busy", "stuck", "busy"]
+    assert table.in_order(rows, "rtt")[-1].report == LISTENER
+
+
+def headings(width: int, sort: str | None = None) -> list[str]:
+    rows = [Row(PROGRAM, STREAM, Rates()), Row(PROGRAM, LISTENER, Rates())]
+    chosen = table.columns(measured=True, why=False, sort=sort)
+    return [column.heading for column in table.fitting(chosen, rows, width)]
+
+
+def test_what_fits() -> None:
+    assert len(headings(1000)) == 13
+    assert headings(1) == ["program", "peer"]
+    assert {"out", "in"} < set(headings(70, "bandwidth"))
+    assert {"sent", "received"} < set(headings(70, "bytes"))
+    assert headings(52) == ["program", "peer", "rtt", "queued"]
+
+
+def test_cells() -> None:
+    columns = {column.heading: column for column in table.columns(measured=False, why=True, sort=None)}
+    assert {"est. out", "est. in", "why slow"} < set(columns)
+    long_name = PROGRAM._replace(name="x" * 100)
+    half_closed = STREAM._replace(accepted=True, tcp_state="CLOSE_WAIT", retransmits=1000)
+    stream, listener = Row(long_name, half_closed, Rates()), Row(PROGRAM, LISTENER._replace(max_connections=9), Rates())
+    assert columns["program"].cell(stream) == f"{'x' * 23}… (4711)"
+    assert columns["peer"].cell(stream) == "<- 127.0.0.1:1337"
+    assert columns["state"].cell(stream) == "close_wait"
+    assert columns["retr"].cell(stream) == "1,000"
+    assert columns["peer"].cell(listener) == "0 of 9 open"
+    assert columns["state"].cell(listener) == "accepting"
+    assert columns["rtt"].cell(listener) == columns["est. out"].cell(listener) == ""
