@@ -7,19 +7,21 @@ no view of it is left).
 """
 
 from asyncio import Task
+from socket import socket
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport PyObject
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy, memset
 
 cdef extern from "Python.h":
     int PyContext_Enter(object context) noexcept
     int PyContext_Exit(object context) noexcept
     void PyErr_Clear() noexcept
+    object PyErr_SetFromErrno(object kind)
     bint PyCFunction_CheckExact(object value) noexcept
     PyObject *PyCFunction_GET_SELF(object value) noexcept
     PyObject *Py_TYPE "(PyObject *)Py_TYPE"(PyObject *value) noexcept
@@ -49,6 +51,37 @@ cdef extern from "<sys/socket.h>" nogil:
     Py_ssize_t c_recv "recv"(int fd, void *data, size_t length, int flags)
     Py_ssize_t c_send "send"(int fd, const void *data, size_t length, int flags)
     Py_ssize_t c_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        unsigned short sa_family
+    cdef struct sockaddr_storage:
+        unsigned short ss_family
+    int AF_INET
+    int AF_INET6
+    int SOCK_CLOEXEC
+    int SOCK_NONBLOCK
+    int c_accept4 "accept4"(int fd, sockaddr *address, socklen_t *length, int flags)
+    int c_getsockname "getsockname"(int fd, sockaddr *address, socklen_t *length)
+    int c_getsockopt "getsockopt"(int fd, int level, int name, void *value, socklen_t *length)
+
+cdef extern from "<netinet/in.h>" nogil:
+    cdef struct in_addr:
+        unsigned int s_addr
+    cdef struct sockaddr_in:
+        unsigned short sin_port
+        in_addr sin_addr
+    cdef struct in6_addr:
+        unsigned char s6_addr[16]
+    cdef struct sockaddr_in6:
+        unsigned short sin6_port
+        unsigned int sin6_flowinfo
+        in6_addr sin6_addr
+        unsigned int sin6_scope_id
+    unsigned short ntohs(unsigned short number)
+    unsigned int ntohl(unsigned int number)
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char *inet_ntop(int family, const void *source, char *text, socklen_t size)
 
 cdef extern from "<sys/epoll.h>" nogil:
     cdef union epoll_data_t:
@@ -65,6 +98,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int c_epoll_wait "epoll_wait"(int epfd, epoll_event *events, int maximum, int timeout)
 
 cdef object _task_type = Task
+cdef object _socket_type = socket
 cdef char _nothing = 0
 
 
@@ -92,6 +126,74 @@ cdef bint run_task_callback(object context, object callback, object argument) ex
         if PyContext_Exit(context) < 0:
             PyErr_Clear()
     return True
+
+
+# -- once for each connection --------------------------------------------------------------------------------------
+
+cdef object _address_of(const sockaddr_storage *storage):
+    """A socket address as the socket module has it; None for other families than those of TCP."""
+    cdef char text[64]
+    cdef const sockaddr_in *v4
+    cdef const sockaddr_in6 *v6
+    if storage.ss_family == AF_INET:
+        v4 = <const sockaddr_in *>storage
+        if inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text)) is NULL:
+            return None
+        return (<bytes>text).decode("ascii"), ntohs(v4.sin_port)
+    if storage.ss_family == AF_INET6:
+        v6 = <const sockaddr_in6 *>storage
+        if inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text)) is NULL:
+            return None
+        return (<bytes>text).decode("ascii"), ntohs(v6.sin6_port), ntohl(v6.sin6_flowinfo), v6.sin6_scope_id
+    return None
+
+
+cdef object accept_by_socket(object plain_socket):
+    try:
+        connection, address = plain_socket.accept()
+    except BlockingIOError:
+        return None
+    connection.setblocking(False)
+    return connection, address
+
+
+def accept_connection(int fd, object plain_socket):
+    """Accept on a listening socket: (descriptor, non-blocking; address), or None when nobody waits. OSError.
+
+    Of a stand-in for a socket (`moorings.testing`) the connection is a socket.
+    """
+    if type(plain_socket) is not _socket_type:
+        return accept_by_socket(plain_socket)
+    cdef sockaddr_storage storage
+    cdef socklen_t length
+    cdef int connection
+    while True:
+        length = sizeof(storage)
+        connection = c_accept4(fd, <sockaddr *>&storage, &length, SOCK_CLOEXEC | SOCK_NONBLOCK)
+        if connection >= 0:
+            return connection, _address_of(&storage)
+        if errno == EAGAIN:
+            return None
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+
+
+def socket_name(int fd):
+    """The local address of a socket. OSError."""
+    cdef sockaddr_storage storage
+    cdef socklen_t length = sizeof(storage)
+    if c_getsockname(fd, <sockaddr *>&storage, &length) < 0:
+        PyErr_SetFromErrno(OSError)
+    return _address_of(&storage)
+
+
+def socket_option(int fd, int level, int name, int size):
+    """A socket option as bytes, as many as the kernel knows, 1,024 at most. OSError."""
+    cdef char value[1024]
+    cdef socklen_t length = size if 0 < size < 1024 else 1024
+    if c_getsockopt(fd, level, name, value, &length) < 0:
+        PyErr_SetFromErrno(OSError)
+    return PyBytes_FromStringAndSize(value, length)
 
 
 # -- memory --------------------------------------------------------------------------------------------------------

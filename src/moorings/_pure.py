@@ -8,8 +8,8 @@ from __future__ import annotations
 import select
 import sys
 from asyncio import Task
-from contextlib import suppress
-from socket import MSG_NOSIGNAL, SHUT_WR
+from contextlib import contextmanager, suppress
+from socket import MSG_NOSIGNAL, SHUT_WR, socket
 from sys import getrefcount
 from threading import get_ident as thread_ident
 from types import BuiltinMethodType
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextvars import Context
-    from socket import socket
 
 __all__ = [
     "MAXIMUM_EVENTS",
@@ -26,6 +25,7 @@ __all__ = [
     "Block",
     "BufferBase",
     "Epoll",
+    "accept_connection",
     "block_bytes",
     "block_fills_buffer",
     "block_to_buffer",
@@ -39,6 +39,8 @@ __all__ = [
     "send_many",
     "send_one",
     "shut_down_writing",
+    "socket_name",
+    "socket_option",
     "stash_to_buffer",
     "thread_ident",
 ]
@@ -83,6 +85,37 @@ def _references_in_await() -> int:
 
 
 REFERENCES_IN_AWAIT = _references_in_await()
+
+
+def accept_connection(fd: int, plain_socket: socket) -> tuple[Any, Any] | None:
+    """Accept on a listening socket: (socket, non-blocking; address), or None when nobody waits. OSError."""
+    try:
+        connection, address = plain_socket.accept()
+    except BlockingIOError:
+        return None
+    connection.setblocking(False)
+    return connection, address
+
+
+@contextmanager
+def _borrowed(fd: int) -> Generator[socket]:
+    borrowed_socket = socket(fileno=fd)
+    try:
+        yield borrowed_socket
+    finally:
+        borrowed_socket.detach()
+
+
+def socket_name(fd: int) -> Any:
+    """The local address of a socket. OSError."""
+    with _borrowed(fd) as borrowed_socket:
+        return borrowed_socket.getsockname()
+
+
+def socket_option(fd: int, level: int, name: int, size: int) -> bytes:
+    """A socket option as bytes, as many as the kernel knows. OSError."""
+    with _borrowed(fd) as borrowed_socket:
+        return borrowed_socket.getsockopt(level, name, size)
 
 
 class Block:

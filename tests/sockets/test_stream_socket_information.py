@@ -10,6 +10,7 @@ import pytest
 from tests.engine.pairs import receive, reset, socket_and_peer, socket_pair, until
 from tests.sockets.peers import FAMILIES, client_of, connected, host_of, plain_listener, port_of
 
+from moorings.engine import tcp_info
 from moorings.engine.tcp_info import TcpInfo
 from moorings.sockets import stream_socket_information
 from moorings.sockets.connection import Connection, Settings
@@ -204,10 +205,10 @@ class Scripted:
     """An information object whose kernel answers what the test says."""
 
     information: StreamSocketInformation
-    connection: Connection
+    monkeypatch: pytest.MonkeyPatch
 
     def answer(self, **fields: Any) -> None:
-        self.connection.final_info = TcpInfo(**fields)
+        self.monkeypatch.setattr(tcp_info, "parse", lambda _data: TcpInfo(**fields))
 
 
 @pytest.fixture
@@ -215,7 +216,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     ticks = iter(range(1, 1000))
     monkeypatch.setattr(stream_socket_information.time, "monotonic", lambda: next(ticks))
     connection = Connection(Settings())
-    return Scripted(information_of(connection), connection)
+    return Scripted(information_of(connection), monkeypatch)
 
 
 def test_round_trip_time_fields(scripted: Scripted) -> None:

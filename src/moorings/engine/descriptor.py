@@ -11,8 +11,27 @@ import termios
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from moorings._native_switch import native_mode
+
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Any
+
+if TYPE_CHECKING or not native_mode()[0]:
+    from moorings._pure import accept_connection, socket_name, socket_option
+else:
+    from moorings._native import accept_connection, socket_name, socket_option
+
+__all__ = [
+    "accept_connection",
+    "borrowed",
+    "explain",
+    "local_address",
+    "reset_when_closed",
+    "socket_option",
+    "unacknowledged_bytes",
+    "unread_bytes",
+]
 
 # Linux asm-generic/sockios.h: SIOCOUTQ is TIOCOUTQ, SIOCINQ is FIONREAD.
 _SIOCOUTQ = termios.TIOCOUTQ
@@ -66,6 +85,14 @@ def borrowed(fd: int) -> Generator[socket.socket]:
         yield borrowed_socket
     finally:
         borrowed_socket.detach()
+
+
+def local_address(fd: int) -> Any:
+    """The local address of a socket, None when the kernel does not say."""
+    try:
+        return socket_name(fd)
+    except OSError:
+        return None
 
 
 def reset_when_closed(fd: int) -> None:

@@ -11,6 +11,7 @@ import errno
 from select import EPOLLIN
 from typing import TYPE_CHECKING, Any
 
+from moorings.engine.descriptor import accept_connection
 from moorings.engine.hub import Hub, Source
 
 if TYPE_CHECKING:
@@ -42,13 +43,17 @@ _HARMLESS = frozenset(
 
 
 class Acceptor(Source):
-    """One listening socket in a hub. `on_connection(socket, address)` gets each new connection, non-blocking."""
+    """One listening socket in a hub.
+
+    `on_connection(connected, address)` gets each new connection, non-blocking: a socket, or, compiled, mostly its
+    descriptor; a `TcpStream` takes either.
+    """
 
     def __init__(
         self,
         hub: Hub,
         listening_socket: socket.socket,
-        on_connection: Callable[[socket.socket, Any], object],
+        on_connection: Callable[[Any, Any], object],
         on_failure: Callable[[OSError], object],
     ) -> None:
         Source.__init__(self)
@@ -79,9 +84,7 @@ class Acceptor(Source):
             if self._socket is None or self._paused or self._retry is not None:
                 return
             try:
-                connection, address = self._socket.accept()
-            except BlockingIOError:
-                return
+                accepted = accept_connection(self.fd, self._socket)
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._rest()
@@ -89,9 +92,10 @@ class Acceptor(Source):
                     self._on_failure(error)
                     return
                 continue
-            connection.setblocking(False)
+            if accepted is None:
+                return
             self.accepted += 1
-            self._on_connection(connection, address)
+            self._on_connection(*accepted)
 
     def _rest(self) -> None:
         """Out of descriptors: polling the listener would spin, so look again a little later."""

@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from moorings.engine.descriptor import borrowed
+from moorings.engine.descriptor import socket_option
 
 _LENGTH = 256
 _APP_LIMITED_OFFSET = 7
@@ -95,12 +95,16 @@ def parse(data: bytes) -> TcpInfo:
     return TcpInfo(app_limited, *values)
 
 
+def read_raw(fd: int) -> bytes:
+    """What the kernel answers, for `parse`; b"" when it does not."""
+    if fd < 0:
+        return b""
+    try:
+        return socket_option(fd, socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH)
+    except OSError:
+        return b""
+
+
 def read(fd: int) -> TcpInfo:
     """Ask the kernel; everything None when it does not answer."""
-    if fd < 0:
-        return TcpInfo()
-    try:
-        with borrowed(fd) as borrowed_socket:
-            return parse(borrowed_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH))
-    except OSError:
-        return TcpInfo()
+    return parse(read_raw(fd))

@@ -69,19 +69,24 @@ class TcpStream(WritingStream):
 
     __slots__ = ("close_operation", "close_timeout", "lingering", "on_release")
 
-    def __init__(self, hub: Hub, plain_socket: socket, label: object) -> None:
-        """Take over a connected non-blocking socket. `label` names the connection in errors, by its text."""
+    def __init__(self, hub: Hub, connected: socket | int, label: object) -> None:
+        """Take over a connected non-blocking socket, or, compiled, its descriptor.
+
+        `label` names the connection in errors, by its text.
+        """
         WritingStream.__init__(self, hub, label)
         self.close_timeout = CLOSE_TIMEOUT
         self.close_operation: Operation | None = None
         self.lingering: Any = None
         self.on_release: Any = None
-        hub.register(self, plain_socket.fileno(), EDGE_BOTH)
+        hub.register(self, connected if isinstance(connected, int) else connected.fileno(), EDGE_BOTH)
         # From here on the descriptor is ours; nothing below can fail.
-        if cython.compiled:
-            plain_socket.detach()
+        if isinstance(connected, int):
+            pass
+        elif cython.compiled:
+            connected.detach()
         else:
-            self.plain_socket = plain_socket
+            self.plain_socket = connected
 
     def on_events(self, mask: int) -> None:
         if mask & _READ_EVENTS:
@@ -354,8 +359,7 @@ class TcpStream(WritingStream):
             closing = following
 
     def _tell_owner(self) -> None:
-        """The descriptor is about to go: the last moment to ask it something."""
-        self.label = str(self.label)
+        """The descriptor is about to go: the last moment to ask it something, and to give us another label."""
         on_release = self.on_release
         self.on_release = None
         if on_release is not None:

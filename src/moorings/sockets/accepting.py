@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import weakref
 from collections import deque
 from functools import partial
@@ -200,16 +201,19 @@ class Accepting:
 
     # -- connections -------------------------------------------------------------------------------------------------
 
-    def _accept(self, plain_socket: socket.socket, address: Any) -> None:
+    def _accept(self, connected: socket.socket | int, address: Any) -> None:
         home = self.home
         assert home is not None
         connection = Connection(self.settings)
         connection.accepted = True
         try:
-            self.settings.apply_to_accepted(plain_socket)
-            stream = TcpStream(hub_of(home), plain_socket, connection)
+            self.settings.apply_to_accepted(connected)
+            stream = TcpStream(hub_of(home), connected, connection)
         except OSError as error:
-            plain_socket.close()
+            if isinstance(connected, int):
+                os.close(connected)
+            else:
+                connected.close()
             home.report(f"{self}: a connection could not be taken over", error, self.owner())
             return
         connection.opened(stream, address)
@@ -227,7 +231,8 @@ class Accepting:
 
     def _finished(self, connection: Connection) -> None:
         self.open.discard(connection)
-        if connection.end_reason() in BROKEN:
+        stream = connection.stream
+        if stream is not None and stream.end_reason in BROKEN:
             self.broken += 1
         if self.max_connections is not None:
             self.update()

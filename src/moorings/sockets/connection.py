@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from moorings import errors
 from moorings.engine import tcp_info
-from moorings.engine.descriptor import borrowed
+from moorings.engine.descriptor import borrowed, local_address
 from moorings.engine.interface import BROKEN, EndReason
 from moorings.foundation.gate import Gate
 from moorings.names.endpoints import endpoint_text
@@ -80,9 +80,11 @@ class Settings:
                 plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _LOW_DELAY)
         self.apply_to_accepted(plain_socket)
 
-    def apply_to_accepted(self, plain_socket: socket.socket) -> None:
+    def apply_to_accepted(self, connected: socket.socket | int) -> None:
         """Set what is not inherited: the kernel gives an accepted socket priority 0. (IP_TOS changes it too.)"""
-        if self.quality_of_service == SocketQualityOfService.LOW_LATENCY:
+        if self.quality_of_service != SocketQualityOfService.LOW_LATENCY:
+            return
+        with borrowed(connected if isinstance(connected, int) else connected.fileno()) as plain_socket:
             plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _INTERACTIVE_PRIORITY)
 
 
@@ -100,16 +102,16 @@ def settings_of(plain_socket: socket.socket) -> Settings:
 
 
 def require(
-    state: State, rules: Mapping[str, frozenset[State]], member: str, what: str, hints: Mapping[State, str]
+    state: State, rules: Mapping[str, frozenset[State]], member: str, what: object, hints: Mapping[State, str]
 ) -> None:
-    """Check a member against its class's state table.
+    """Check a member against its class's state table; `what` names the object, by its text.
 
     Errors: RO_E_CLOSED 0x80000013 on a closed object, E_ILLEGAL_METHOD_CALL 0x8000000E in any other wrong state.
     """
     if state in rules[member]:
         return
     if state == State.CLOSED:
-        raise errors.closed(what)
+        raise errors.closed(str(what))
     raise errors.illegal_call(f"{what}: {member} while it is {state.name.lower()}", hints.get(state, ""))
 
 
@@ -172,7 +174,7 @@ class Connection:
         self.home: Home | None = None
         self.remote_sockaddr: Any = None
         self.local_sockaddr: Any = None
-        self.final_info: tcp_info.TcpInfo | None = None
+        self.final_info: bytes | None = None
         self.ignorable_errors: Any = None
         self.opened_at = 0.0
         self.peak_rtt = 0
@@ -194,7 +196,9 @@ class Connection:
         """The descriptor is about to go: keep what can be asked only now."""
         self.state = State.CLOSED
         self.local_address_of(stream.fd)
-        self.final_info = tcp_info.read(stream.fd)
+        self.final_info = tcp_info.read_raw(stream.fd)
+        # The stream must not refer back to us: what refers to each other stays until the garbage collector comes.
+        stream.label = Name(self)
         on_finished = self.on_finished
         self.on_finished = None
         if on_finished is not None:
@@ -203,11 +207,7 @@ class Connection:
     def local_address_of(self, fd: int) -> Any:
         """The local socket address, asked from the kernel once."""
         if self.local_sockaddr is None and fd >= 0:
-            try:
-                with borrowed(fd) as borrowed_socket:
-                    answer = borrowed_socket.getsockname()
-            except OSError:
-                return self.local_sockaddr
+            answer = local_address(fd)
             # On another thread: the home thread may have closed it meanwhile, and its number be somebody else's.
             if self.local_sockaddr is None:
                 self.local_sockaddr = answer
@@ -219,11 +219,11 @@ class Connection:
 
     def info(self) -> tcp_info.TcpInfo:
         """TCP_INFO: of now, or of the moment before the end."""
-        answer = tcp_info.TcpInfo()
+        answer = b""
         if self.final_info is None and self.stream is not None:
-            answer = tcp_info.read(self.stream.fd)
+            answer = tcp_info.read_raw(self.stream.fd)
         # On another thread: the home thread may have ended the connection meanwhile.
-        return answer if self.final_info is None else self.final_info
+        return tcp_info.parse(answer if self.final_info is None else self.final_info)
 
     def end_reason(self) -> EndReason:
         """Why the connection ended."""
@@ -243,14 +243,27 @@ class Connection:
 
     def __str__(self) -> str:
         """The connection as errors name it."""
-        remote = self.remote_sockaddr
-        if remote is None:
-            if self.host_name is not None:
-                return f"StreamSocket to {endpoint_text(self.host_name.display_name, self.service_name)}"
-            return "StreamSocket"
-        here = _text(self.local())
-        there = _text(remote)
-        return f"StreamSocket {here} <- {there}" if self.accepted else f"StreamSocket {here} -> {there}"
+        self.local()
+        return str(Name(self))
+
+
+class Name:
+    """A connection as errors name it; the text is made when somebody asks."""
+
+    __slots__ = ("accepted", "local", "remote", "state", "target")
+
+    def __init__(self, connection: Connection) -> None:
+        self.accepted = connection.accepted
+        self.state = connection.state
+        self.local = connection.local_sockaddr
+        self.remote = connection.remote_sockaddr
+        host = connection.host_name
+        self.target = None if host is None else (host.display_name, connection.service_name)
+
+    def __str__(self) -> str:
+        if self.remote is None:
+            return "StreamSocket" if self.target is None else f"StreamSocket to {endpoint_text(*self.target)}"
+        return f"StreamSocket {_text(self.local)} {'<-' if self.accepted else '->'} {_text(self.remote)}"
 
 
 def _text(sockaddr: Any) -> str:

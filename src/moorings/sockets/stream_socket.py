@@ -147,7 +147,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         home = connection.home
         if home is not None and home.dropped:
             raise errors.closed(str(connection), "it belongs to the parent process; make a new one after fork()")
-        require(connection.state, RULES, member, str(connection), HINTS)
+        require(connection.state, RULES, member, connection, HINTS)
 
     def _stream(self, member: str) -> TcpStream:
         stream = self._connection.stream

@@ -114,7 +114,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
         accepting = self._accepting
         if accepting.home is not None and accepting.home.dropped:
             raise errors.closed(str(accepting), "it belongs to the parent process; make a new one after fork()")
-        require(accepting.state, RULES, member, str(accepting), HINTS)
+        require(accepting.state, RULES, member, accepting, HINTS)
 
     # -- binding -----------------------------------------------------------------------------------------------------
 
