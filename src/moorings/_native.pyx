@@ -148,7 +148,8 @@ cdef object _address_of(const sockaddr_storage *storage):
     return None
 
 
-cdef object accept_by_socket(object plain_socket):
+def accept_by_socket(int fd, object plain_socket):
+    """The same for any kind of socket: the connection is a socket, too."""
     try:
         connection, address = plain_socket.accept()
     except BlockingIOError:
@@ -163,7 +164,7 @@ def accept_connection(int fd, object plain_socket):
     Of a stand-in for a socket (`moorings.testing`) the connection is a socket.
     """
     if type(plain_socket) is not _socket_type:
-        return accept_by_socket(plain_socket)
+        return accept_by_socket(fd, plain_socket)
     cdef sockaddr_storage storage
     cdef socklen_t length
     cdef int connection

@@ -25,6 +25,7 @@ __all__ = [
     "Block",
     "BufferBase",
     "Epoll",
+    "accept_by_socket",
     "accept_connection",
     "block_bytes",
     "block_fills_buffer",
@@ -87,7 +88,7 @@ def _references_in_await() -> int:
 REFERENCES_IN_AWAIT = _references_in_await()
 
 
-def accept_connection(fd: int, plain_socket: socket) -> tuple[Any, Any] | None:
+def accept_by_socket(fd: int, plain_socket: socket) -> tuple[Any, Any] | None:
     """Accept on a listening socket: (socket, non-blocking; address), or None when nobody waits. OSError."""
     try:
         connection, address = plain_socket.accept()
@@ -95,6 +96,9 @@ def accept_connection(fd: int, plain_socket: socket) -> tuple[Any, Any] | None:
         return None
     connection.setblocking(False)
     return connection, address
+
+
+accept_connection = accept_by_socket
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import socket
 import struct
 import termios
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from moorings._native_switch import native_mode
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 if TYPE_CHECKING or not native_mode()[0]:
-    from moorings._pure import accept_connection, socket_name, socket_option
+    from moorings._pure import accept_by_socket, accept_connection, socket_name, socket_option
 else:
-    from moorings._native import accept_connection, socket_name, socket_option
+    # It has no Python source, by which the linter of imports would know it as a module.
+    _leaves = import_module("moorings._native")
+    accept_by_socket = _leaves.accept_by_socket
+    accept_connection = _leaves.accept_connection
+    socket_name = _leaves.socket_name
+    socket_option = _leaves.socket_option
 
 __all__ = [
+    "accept_by_socket",
     "accept_connection",
     "borrowed",
     "explain",

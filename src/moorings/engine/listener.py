@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 from select import EPOLLIN
+from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any
 
-from moorings.engine.descriptor import accept_connection
+from moorings.engine.descriptor import accept_by_socket, accept_connection
 from moorings.engine.hub import Hub, Source
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ _HARMLESS = frozenset(
 class Acceptor(Source):
     """One listening socket in a hub.
 
-    `on_connection(connected, address)` gets each new connection, non-blocking: a socket, or, compiled, mostly its
-    descriptor; a `TcpStream` takes either.
+    `on_connection(connected, address)` gets each new connection, non-blocking: a socket, or, for TCP in compiled mode,
+    mostly its descriptor; a `TcpStream` takes either.
     """
 
     def __init__(
@@ -61,7 +62,8 @@ class Acceptor(Source):
         self._on_connection = on_connection
         self._on_failure = on_failure
         self._owner_hub = hub
-        self._family = listening_socket.family
+        tcp = listening_socket.family in {AF_INET, AF_INET6}
+        self._accept_one = accept_connection if tcp else accept_by_socket
         self._paused = False
         self._retry: Any = None
         self.accepted = 0
@@ -84,7 +86,7 @@ class Acceptor(Source):
             if self._socket is None or self._paused or self._retry is not None:
                 return
             try:
-                accepted = accept_connection(self.fd, self._socket)
+                accepted = self._accept_one(self.fd, self._socket)
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._rest()
