@@ -45,6 +45,8 @@ class Program:
 PROGRAMS: dict[tuple[str, str], Program] = {
     ("docs/index.md", "echo_server.py"): Program(serves=True),
     ("docs/index.md", "client.py"): Program(server="echo_server.py"),
+    ("docs/guides/server.md", "line_server.py"): Program(serves=True),
+    ("docs/guides/server.md", "line_client.py"): Program(server="line_server.py"),
     ("docs/guides/tcp.md", "greeter.py"): Program(serves=True),
     ("docs/guides/tcp.md", "greeted.py"): Program(server="greeter.py"),
 }
