@@ -26,7 +26,7 @@ test: build ## run the test suite, compiled where a compiler is there (ARGS="-k 
 test-pure: $(VENV)/.test ## run the test suite in pure Python
 	MOORINGS_NATIVE=off $(PYTEST) -m "not static and not install" $(ARGS)
 
-check: $(VENV)/.lint $(VENV)/.docs ## run the suite in pure Python, the type checkers, the linters and the site's build, with one summary
+check: $(VENV)/.lint $(VENV)/.docs ## run the suite in pure Python and all static checks (the site, too), with one summary
 	MOORINGS_NATIVE=off $(PYTEST) -m "not install" $(ARGS)
 
 types: $(VENV)/.lint ## run mypy and pyright
@@ -74,7 +74,7 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 # The packages of an extra of pyproject.toml, without the package itself.
-$(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.test
+$(VENV)/.lint $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(VENV)/.test
 	@$(RUN) -c 'import tomllib; from pathlib import Path; \
 	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["$*"], sep="\n")' > $@.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --requirement $@.txt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import importlib.util
 import inspect
 import re
 import shlex
@@ -19,6 +20,9 @@ from tests.docs.documents import DOCUMENTS, ROOT, Block, all_blocks, prose
 from tests.docs.programs import Programs, environment, interrupt, own_port
 
 import moorings
+from moorings.sockets.limits import StreamLimits
+from moorings.sockets.stream_socket_control import StreamSocketControl
+from moorings.sockets.stream_socket_information import StreamSocketInformation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +92,45 @@ async def echo(connection: moorings.StreamSocket) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await connection.read():
             await connection.write(data)
+
+
+NAMED = {
+    "moorings": moorings,
+    "connection": moorings.StreamSocket,
+    "client": moorings.StreamSocket,
+    "server": moorings.Listening,
+    "listener": moorings.StreamSocketListener,
+    "server.listener": moorings.StreamSocketListener,
+    "connection.limits": StreamLimits,
+    "limits": StreamLimits,
+    "connection.counters": moorings.StreamCounters,
+    "counters": moorings.StreamCounters,
+    "connection.information": StreamSocketInformation,
+    "information": StreamSocketInformation,
+    "connection.control": StreamSocketControl,
+    "control": StreamSocketControl,
+    "round_trip_time_statistics": moorings.RoundTripTimeStatistics,
+    "bandwidth_statistics": moorings.BandwidthStatistics,
+    "server.report": moorings.DrainReport,
+    "DrainReport": moorings.DrainReport,
+}
+"""What the documents call the objects of the library."""
+OF_ASYNCIO = {"server.close", "server.wait_closed"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_named_members_exist(path: Path) -> None:
+    """Whatever stands between back-quotes as a member of one of the library's objects."""
+    missing: list[str] = []
+    for code in re.findall(r"`([^`]+)`", prose(path)):
+        for owner, member in re.findall(r"(?<![\w.])((?:\w+\.)?\w+)\.(\w+)", code):
+            known = NAMED.get(owner)
+            if known is None or member == "py" or f"{owner}.{member}" in OF_ASYNCIO or hasattr(known, member):
+                continue
+            if owner == "moorings" and importlib.util.find_spec(f"moorings.{member}"):
+                continue
+            missing.append(f"{owner}.{member}")
+    assert missing == []
 
 
 @pytest.mark.parametrize("block", FRAGMENTS, ids=str)
