@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from tests.monitoring.samples import LISTENER, PROGRAM, STREAM
 
@@ -108,7 +110,11 @@ def test_what_fits() -> None:
     assert headings(1) == ["program", "peer"]
     assert {"out", "in"} < set(headings(70, "bandwidth"))
     assert {"sent", "received"} < set(headings(70, "bytes"))
-    assert headings(52) == ["program", "peer", "rtt", "queued"]
+    shrinking = [headings(width) for width in range(200, 0, -1)]
+    gone = [set(wider) - set(narrower) for wider, narrower in pairwise(shrinking)]
+    assert [name for names in gone for name in names] == [
+        *("age", "retr", "received", "sent", "local", "unread", "state", "in", "out", "queued", "rtt")
+    ]
 
 
 def test_cells() -> None:
