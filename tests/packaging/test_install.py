@@ -218,8 +218,23 @@ def test_what_is_installed(outcomes: dict[str, Outcome]) -> None:
     environment = outcomes["without_compiler"].environment
     assert (environment.packages / "moorings" / "py.typed").exists()
     kinds = {path.suffix for path in (environment.packages / "moorings").rglob("*") if path.is_file()}
-    assert kinds <= {".py", ".pyc", ".pyi", ".json", ".typed"}
+    assert kinds <= {".c", ".py", ".pyc", ".pyi", ".json", ".typed"}
+    own = {path.parent.relative_to(environment.packages) for path in (environment.packages / "moorings").rglob("*.c")}
+    assert own == {Path("moorings/benchmarks/c")}, "sources of the hot modules are not installed"
     assert not any(kind.endswith(tuple(EXTENSION_SUFFIXES)) for kind in kinds)
     own = {path.relative_to(environment.packages) for path in (environment.packages / "moorings").rglob("*.py")}
     written = {path.relative_to(ROOT / "src") for path in (ROOT / "src" / "moorings").rglob("*.py")}
     assert own == written
+
+
+@pytest.mark.parametrize("name", ["with_compiler", "without_headers", "without_compiler"])
+def test_the_command_is_installed(outcomes: dict[str, Outcome], name: str) -> None:
+    if name not in outcomes:
+        pytest.skip("this machine has no C compiler or no Python.h")
+    environment = outcomes[name].environment
+    result = environment.run(str(environment.directory / "venv" / "bin" / "moorings"), "doctor", "--json")
+    assert result.returncode == 0, result.stdout
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert checks["hot modules"]["state"] == ("ok" if name == "with_compiler" else "missing")
+    assert checks["event loop"]["state"] == "missing"
+    assert checks["event loop"]["install"] == "pip install 'moorings[uvloop]'"
