@@ -12,6 +12,7 @@ code   meaning
 2      the arguments are wrong; one line on standard error says which, and how to get help
 130    interrupted with Ctrl-C (128 + SIGINT)
 141    whoever read the output has gone, as `head` does (128 + SIGPIPE); nothing is said
+143    ended by SIGTERM (128 + SIGTERM), where the command does not end well with it
 =====  =================================================================================================
 """
 

@@ -1,0 +1,144 @@
+"""The echo server of `moorings listen --echo`: sends everything back, and tells who is there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from moorings.cli import output
+from moorings.cli.statistics_line import Facts, Meter, Reporter, amount, every
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from moorings import StreamSocket
+    from moorings.cli.pipes import Telling
+
+#: Lines of statistics for single connections at a time, the busiest ones; the rest is in the sum.
+PLAIN_ROWS = 20
+#: Lines of a terminal that the table itself and the prompt need.
+_FRAME = 7
+_HEADINGS = ("peer", "seconds", "RTT", "in", "out", "received", "sent", "queue", "bandwidth")
+
+
+class EchoServer:
+    """Serves connections, keeps their meters, and tells about them."""
+
+    def __init__(self, reporter: Reporter, idle_timeout: float | None) -> None:
+        self._reporter = reporter
+        self._idle_timeout = idle_timeout
+        self._meters: set[Meter] = set()
+        self._view: Any = None
+
+    # -- serving -----------------------------------------------------------------------------------------------------
+
+    async def serve(self, connection: StreamSocket) -> None:
+        """One connection, until the client has ended, or has gone."""
+        meter = Meter(connection)
+        self._meters.add(meter)
+        self._say("came", f"{meter.peer} came", peer=meter.peer)
+        note = ""
+        try:
+            await self._echo(connection)
+            await connection.aclose()
+        except TimeoutError:
+            # The connection's own time-out reads the same; it is broken then, and its reason says so.
+            note = "idle"
+        except OSError:
+            pass  # the reason of the end tells
+        finally:
+            connection.abort()  # what is not closed by now is not closed well
+            self._meters.discard(meter)
+            self._went(meter, note)
+
+    async def _echo(self, connection: StreamSocket) -> None:
+        async with asyncio.timeout(self._idle_timeout) as limit:
+            while data := await connection.read():
+                await connection.write(data)
+                if self._idle_timeout is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + self._idle_timeout)
+
+    def _went(self, meter: Meter, note: str) -> None:
+        summary = meter.summary()
+        received, sent = amount(summary["bytes_received"], "B"), amount(summary["bytes_sent"], "B")
+        reason = summary["end_reason"] + (f" ({note})" if note else "")
+        text = f"{meter.peer} went: received {received}, sent {sent} in {summary['seconds']:.2f} s, {reason}"
+        self._say("went", text, peer=meter.peer, **summary)
+
+    def _say(self, event: str, text: str, **values: object) -> None:
+        if self._view is None:
+            self._reporter.say(event, text, **values)
+        else:
+            self._view.console.print(text, markup=False)
+
+    # -- showing -----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def showing(self, telling: Telling) -> AsyncGenerator[None]:
+        """Statistics while the block runs: a table on a terminal, lines or JSON elsewhere."""
+        if not telling.stats:
+            yield
+        elif self._reporter.redraws:
+            with output.live(self._table()) as view:
+                self._view = view
+                try:
+                    async with every(telling.interval, self._draw):
+                        yield
+                    self._draw()
+                finally:
+                    self._view = None
+        else:
+            async with every(telling.interval, self._print):
+                yield
+
+    def _looks(self) -> list[tuple[Meter, Facts]]:
+        """All connections, the busiest first."""
+        looks = [(meter, meter.look()) for meter in self._meters]
+        looks.sort(key=lambda look: look[1].sent_per_second + look[1].received_per_second, reverse=True)
+        return looks
+
+    def _print(self) -> None:
+        looks = self._looks()
+        values = [{"peer": meter.peer, **facts.as_json()} for meter, facts in looks[:PLAIN_ROWS]]
+        lines = [_sum([facts for _, facts in looks])]
+        lines += [f"  {meter.peer}: {facts.line()}" for meter, facts in looks[:PLAIN_ROWS]]
+        if len(looks) > PLAIN_ROWS:
+            lines.append(f"  and {len(looks) - PLAIN_ROWS} more")
+        self._reporter.say("statistics", "\n".join(lines), open=len(looks), connections=values)
+
+    def _draw(self) -> None:
+        self._view.update(self._table(), refresh=True)
+
+    def _table(self) -> Any:
+        from rich.table import Table  # noqa: PLC0415 - takes longer to import than all the rest
+
+        looks = self._looks()
+        table = Table(title=_sum([facts for _, facts in looks]), title_justify="left")
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="left" if heading == "peer" else "right", no_wrap=True)
+        rows = max(output.console().height - _FRAME, 1)
+        for meter, facts in looks[:rows]:
+            table.add_row(meter.peer, *_row(facts))
+        if len(looks) > rows:
+            table.caption = f"and {len(looks) - rows} more"
+        return table
+
+
+def _row(facts: Facts) -> tuple[str, ...]:
+    return (
+        f"{facts.seconds:.0f}",
+        facts.round_trip,
+        amount(facts.received_per_second, "B/s"),
+        amount(facts.sent_per_second, "B/s"),
+        amount(facts.bytes_received, "B"),
+        amount(facts.bytes_sent, "B"),
+        facts.queue,
+        facts.bandwidth,
+    )
+
+
+def _sum(facts: list[Facts]) -> str:
+    into = amount(sum(each.received_per_second for each in facts), "B/s")
+    out = amount(sum(each.sent_per_second for each in facts), "B/s")
+    return f"{len(facts)} open: {into} in, {out} out"

@@ -1,0 +1,228 @@
+"""What a connection does at this moment, as numbers, as a line for people, and as JSON; and where such lines go."""
+
+# pyright: reportPrivateUsage=false
+# TCP_INFO has more to tell than the public statistics.
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from moorings.engine.descriptor import unacknowledged_bytes
+from moorings.names.endpoints import endpoint_text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from typing import TextIO
+
+    from moorings import EndReason, StreamSocket
+
+#: Seconds between two lines.
+INTERVAL = 1.0
+_UNITS = ("", "k", "M", "G", "T", "P")
+
+
+class Facts(NamedTuple):
+    """A connection at one moment. Rates are those since the last look; 0 where the kernel does not say."""
+
+    seconds: float
+    bytes_sent: int
+    bytes_received: int
+    sent_per_second: float
+    received_per_second: float
+    round_trip_time_us: int
+    lowest_round_trip_time_us: int
+    outbound_bits_per_second: int
+    inbound_bits_per_second: int
+    #: In the queue of this program, and handed to the kernel but not acknowledged.
+    queued_bytes: int
+    unacknowledged_bytes: int
+    #: Taken from the kernel and not read.
+    unread_bytes: int
+
+    @property
+    def rates(self) -> str:
+        """What goes both ways."""
+        return f"{amount(self.sent_per_second, 'B/s')} out, {amount(self.received_per_second, 'B/s')} in"
+
+    @property
+    def round_trip(self) -> str:
+        """The smoothed round trip time."""
+        return f"{self.round_trip_time_us / 1000:.3g} ms" if self.round_trip_time_us else "unknown"
+
+    @property
+    def bandwidth(self) -> str:
+        """What the kernel thinks that the path can carry."""
+        out, into = self.outbound_bits_per_second, self.inbound_bits_per_second
+        told = [f"{amount(out, 'bit/s')} out"] * bool(out) + [f"{amount(into, 'bit/s')} in"] * bool(into)
+        return ", ".join(told) or "unknown"
+
+    @property
+    def queue(self) -> str:
+        """What has not reached the peer yet."""
+        return amount(self.queued_bytes + self.unacknowledged_bytes, "B")
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return self._asdict() | {
+            "seconds": round(self.seconds, 6),
+            "sent_per_second": round(self.sent_per_second),
+            "received_per_second": round(self.received_per_second),
+        }
+
+    def line(self) -> str:
+        """For people."""
+        return (
+            f"{self.seconds:.1f} s: sent {amount(self.bytes_sent, 'B')}, received {amount(self.bytes_received, 'B')}; "
+            f"{self.rates}; RTT {self.round_trip}; bandwidth {self.bandwidth}; queue {self.queue}"
+        )
+
+
+def peer_of(connection: StreamSocket) -> str:
+    """Address and port of the other side."""
+    information = connection.information
+    address = information.remote_address
+    return endpoint_text(address.display_name if address else "?", information.remote_port)
+
+
+class Meter:
+    """Looks at one connection now and then."""
+
+    def __init__(self, connection: StreamSocket) -> None:
+        self.connection = connection
+        self.begin = self._last = time.monotonic()
+        self._sent = self._received = 0
+        self.peer = peer_of(connection)
+
+    def look(self) -> Facts:
+        """The facts of now."""
+        now = time.monotonic()
+        since = max(now - self._last, 1e-9)
+        counters = self.connection.counters
+        times = self.connection.information.round_trip_time_statistics
+        width = self.connection.information.bandwidth_statistics
+        stream = self.connection._connection.stream
+        facts = Facts(
+            now - self.begin,
+            counters.bytes_sent,
+            counters.bytes_received,
+            (counters.bytes_sent - self._sent) / since,
+            (counters.bytes_received - self._received) / since,
+            times.sum,
+            times.min,
+            width.outbound_bits_per_second,
+            width.inbound_bits_per_second,
+            counters.queued_bytes,
+            unacknowledged_bytes(stream.fd) if stream is not None else 0,
+            counters.unread_bytes,
+        )
+        self._last, self._sent, self._received = now, counters.bytes_sent, counters.bytes_received
+        return facts
+
+    def summary(self, reason: EndReason | None = None) -> dict[str, Any]:
+        """The whole connection; `reason` where more is known about its end than the connection knows."""
+        counters = self.connection.counters
+        times = self.connection.information.round_trip_time_statistics
+        return {
+            "seconds": round(time.monotonic() - self.begin, 6),
+            "bytes_sent": counters.bytes_sent,
+            "bytes_received": counters.bytes_received,
+            "round_trip_time_us": times.sum,
+            "lowest_round_trip_time_us": times.min,
+            "retransmits": self.connection._connection.info().total_retrans,
+            "end_reason": str(self.connection.end_reason if reason is None else reason),
+        }
+
+
+def summary_line(summary: dict[str, Any]) -> str:
+    """`Meter.summary` for people."""
+    times = (
+        f"RTT {summary['round_trip_time_us'] / 1000:.3g} ms (lowest {summary['lowest_round_trip_time_us'] / 1000:.3g})"
+    )
+    retransmits = "" if summary["retransmits"] is None else f"; {summary['retransmits']} retransmits"
+    return (
+        f"sent {amount(summary['bytes_sent'], 'B')}, received {amount(summary['bytes_received'], 'B')} "
+        f"in {summary['seconds']:.2f} s; {times}{retransmits}; ended: {summary['end_reason']}"
+    )
+
+
+def amount(number: float, unit: str) -> str:
+    """A number with its unit, in three digits: 1.23 MB."""
+    scale = 0
+    while number >= 999.5 and scale < len(_UNITS) - 1:
+        number /= 1000
+        scale += 1
+    digits = f"{number:.0f}" if scale == 0 else f"{number:.3g}"
+    return f"{digits} {_UNITS[scale]}{unit}"
+
+
+class Reporter:
+    """Where messages go: lines, a line that is drawn again and again on a terminal, or JSON objects.
+
+    When the reader of the stream has gone, further messages are dropped, and `on_gone` is called once.
+    """
+
+    def __init__(self, stream: TextIO, *, as_json: bool, on_gone: Callable[[], object] | None = None) -> None:
+        self._stream = stream
+        self._as_json = as_json
+        self._on_gone = on_gone
+        self._drawn = False
+        self.gone = False
+        self.redraws = stream.isatty() and not as_json and os.environ.get("TERM") != "dumb"
+
+    def say(self, event: str, text: str, **values: object) -> None:
+        """A message that stays: `text` for people, or the event with its values as JSON."""
+        self.erase()
+        self._write((json.dumps({"event": event, **values}) if self._as_json else text) + "\n")
+
+    def draw(self, event: str, text: str, **values: object) -> None:
+        """A message that the next one replaces, where that is possible."""
+        if not self.redraws:
+            self.say(event, text, **values)
+            return
+        width = shutil.get_terminal_size().columns - 1
+        self._write(f"\r{text[:width]}\x1b[K")
+        self._drawn = True
+
+    def erase(self) -> None:
+        """Make room on the terminal for something else."""
+        if self._drawn:
+            self._drawn = False
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        if self.gone:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            self.gone = True
+            # What Python flushes at its end must not find the broken pipe again.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            if self._on_gone is not None:
+                self._on_gone()
+
+
+@asynccontextmanager
+async def every(interval: float, function: Callable[[], object]) -> AsyncGenerator[None]:
+    """Call `function` every `interval` seconds while the block runs."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(interval)
+            function()
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
