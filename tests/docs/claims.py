@@ -63,6 +63,10 @@ COMMANDS: dict[str, str] = {
     'python -c "import moorings; print(moorings.native_mode())"': ENDS_WELL,
     "moorings demo": ENDS_WELL,
     "moorings doctor": ENDS_WELL,
+    "moorings sockets": ENDS_WELL,
+    "moorings sockets --once --why --sort queued": ENDS_WELL,
+    "moorings sockets --json": ENDS_WELL,
+    "moorings sockets --open-metrics": ENDS_WELL,
 }
 """Line of a sh block: how it is run (one of the three ways above), or the test that runs it, as
 "cli/test_demo.py::test_whole_program"."""

@@ -38,7 +38,7 @@ STREAMS: list[tuple[str, dict[str, Any]]] = [
         {"round_trip_time_us": 120_000, "round_trip_time_min_us": 10_000},
     ),
     (
-        "For 50% of the sending time the send buffer set the pace: raise control.outbound_buffer_size.",
+        "For 50% of the sending time the send buffer set the pace: raise control.outbound_buffer_size_in_bytes.",
         {"busy_us": 10**6, "buffer_limited_us": 500_000},
     ),
     ("The application is not reading: 7 bytes unread.", {"unread_bytes": 3, "kernel_unread_bytes": 4}),

@@ -115,7 +115,8 @@ def _buffer(report: StreamReport) -> str | None:
     share = _share(report.buffer_limited_us, report.busy_us)
     if share < MUCH or (report.busy_us or 0) < BUSY_ENOUGH_US:
         return None
-    return f"For {share:.0%} of the sending time the send buffer set the pace: raise control.outbound_buffer_size."
+    cure = "raise control.outbound_buffer_size_in_bytes"
+    return f"For {share:.0%} of the sending time the send buffer set the pace: {cure}."
 
 
 def _unread(report: StreamReport) -> str | None:
