@@ -94,6 +94,21 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: py
         listen(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_root_may_look_but_not_change(tmp_path: Path) -> None:
+    path = listen(tmp_path)
+    os.chown(tmp_path, 12345, 12345)
+    (place,) = directories.places(tmp_path)
+    assert place.path == path
+    with socket.socket(socket.AF_UNIX) as client:
+        assert directories.connect(client, place) == errno.ECONNREFUSED
+    gone = Place(path.rename(path.with_name("4194305-0.sock")), 4194305)  # no process id on Linux is that high
+    assert directories.remove_if_dead(gone)
+    assert gone.path.exists()
+    with pytest.raises(PermissionError, match="somebody else"):
+        listen(tmp_path)
+
+
 def test_a_missing_parent_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         listen(tmp_path / "a" / "b")

@@ -46,12 +46,15 @@ def usual_directories() -> list[Path]:
 
 
 @contextmanager
-def opened(directory: Path) -> Generator[int]:
-    """A descriptor of a directory that is ours alone. OSError with the reason where it is not."""
+def opened(directory: Path, *, looking: bool = False) -> Generator[int]:
+    """A descriptor of a directory that is ours alone. OSError with the reason where it is not.
+
+    Root may be `looking` into those of others.
+    """
     descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid():
+        if not _is_ours(status, looking):
             raise PermissionError(errno.EPERM, "the directory belongs to somebody else", str(directory))
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
@@ -59,6 +62,11 @@ def opened(directory: Path) -> Generator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_ours(status: os.stat_result, looking: bool) -> bool:
+    user = os.geteuid()
+    return status.st_uid == user or (looking and user == 0)
 
 
 def _make(directory: Path, depth: int) -> None:
@@ -122,7 +130,7 @@ def _bind(listening: socket.socket, directory: int) -> str:
 
 def places(directory: Path) -> Iterator[Place]:
     """The sockets in a directory, by process. OSError when it is not there, or not ours alone."""
-    with opened(directory) as descriptor:
+    with opened(directory, looking=True) as descriptor:
         names = sorted(os.listdir(f"/proc/self/fd/{descriptor}"))
     for name in names:
         match = _NAME.fullmatch(name)
@@ -132,19 +140,21 @@ def places(directory: Path) -> Iterator[Place]:
 
 def connect(client: socket.socket, place: Place) -> int:
     """Start to connect to a place; the error number as `connect_ex` gives it."""
-    with opened(place.path.parent) as descriptor:
+    with opened(place.path.parent, looking=True) as descriptor:
         status = os.stat(place.path.name, dir_fd=descriptor, follow_symlinks=False)
-        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+        if not stat.S_ISSOCK(status.st_mode) or not _is_ours(status, looking=True):
             return errno.ENOTSOCK
         return client.connect_ex(f"/proc/self/fd/{descriptor}/{place.path.name}")
 
 
 def remove_if_dead(place: Place) -> bool:
-    """Remove the socket of a program that refuses and is gone; True when it was."""
+    """Remove the socket of a program that refuses and is gone; True when it is gone."""
     try:
         os.kill(place.pid, 0)
     except ProcessLookupError:
-        place.path.unlink(missing_ok=True)
+        # Not where root only looks into somebody else's directory.
+        with suppress(OSError), opened(place.path.parent) as descriptor:
+            os.unlink(place.path.name, dir_fd=descriptor)
         return True
     except OSError:
         return False  # somebody else's process has the number now
