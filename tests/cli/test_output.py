@@ -6,16 +6,17 @@ import io
 import json
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.live import Live
 from tests.cli.terminals import Terminal, stream_of, terminal
 
 from moorings import errors
 from moorings.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROWS = (("demo", "12"), ("a longer name", "3"))
 
@@ -185,6 +186,21 @@ def test_progress_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with drawn_on(monkeypatch, "stderr") as made, pytest.raises(ConnectionResetError):
         work()
+    assert made.raw.rfind("\x1b[?25h") > made.raw.rfind("\x1b[?25l"), "the cursor is shown again"
+
+
+@pytest.mark.parametrize(("stream", "drawn"), [("stderr", output.progress), ("stdout", output.live)])
+def test_ctrl_c_while_it_begins(monkeypatch: pytest.MonkeyPatch, stream: str, drawn: Callable[[str], Any]) -> None:
+    started = Live.start
+
+    def interrupted(view: Live, refresh: bool = False) -> None:
+        started(view, refresh=refresh)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Live, "start", interrupted)
+    with drawn_on(monkeypatch, stream) as made, pytest.raises(KeyboardInterrupt), drawn("counting"):
+        pass
+    assert "\x1b[?25l" in made.raw
     assert made.raw.rfind("\x1b[?25h") > made.raw.rfind("\x1b[?25l"), "the cursor is shown again"
 
 

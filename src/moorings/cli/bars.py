@@ -89,5 +89,9 @@ class _Handle:
 @contextmanager
 def bar(text: str, total: float | None, *, unit: str, keep: bool) -> Generator[_Handle]:
     """A bar while the block runs."""
-    with Bar(text, total, unit=unit, keep=keep) as view:
+    view = Bar(text, total, unit=unit, keep=keep)
+    try:  # not `with view`: Ctrl-C while it starts would leave the cursor hidden
+        view.start()
         yield _Handle(view)
+    finally:
+        view.stop()

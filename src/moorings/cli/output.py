@@ -105,8 +105,12 @@ def live(first: RenderableType = "") -> Generator[Live]:
     """A view that is drawn anew with `view.update(...)`; only for a terminal."""
     from rich.live import Live as RichLive  # noqa: PLC0415
 
-    with RichLive(first, console=console(), auto_refresh=False, transient=False) as view:
+    view = RichLive(first, console=console(), auto_refresh=False, transient=False)
+    try:  # not `with view`: Ctrl-C while it starts would leave the cursor hidden
+        view.start()
         yield view
+    finally:
+        view.stop()
 
 
 @contextmanager
