@@ -67,6 +67,10 @@ COMMANDS: dict[str, str] = {
     "moorings sockets --once --why --sort queued": ENDS_WELL,
     "moorings sockets --json": ENDS_WELL,
     "moorings sockets --open-metrics": ENDS_WELL,
+    "moorings bench tcp --json tcp.json --plot tcp.svg": (
+        "benchmarks/test_tcp.py::test_command_writes_table_json_and_picture"
+    ),
+    "python tools/comparison.py --from tcp.json": "tools/test_comparison.py::test_figures_of_a_new_run",
 }
 """Line of a sh block: how it is run (one of the three ways above), or the test that runs it, as
 "cli/test_demo.py::test_whole_program"."""

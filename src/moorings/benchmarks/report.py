@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from moorings.benchmarks.figures import Spread, spread
 from moorings.benchmarks.processes import MALLOC_SETTINGS, SERVERS, ServerKind, machine
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 def document(plan: Plan, measured: Measured, missing: Mapping[str, str]) -> Document:
     """Everything that was measured, and what a reader needs to know about it; times in µs, sizes in bytes."""
-    return {
+    whole: Document = {
         "schema": SCHEMA,
         "benchmark": "tcp",
         "machine": machine(),
@@ -38,6 +38,19 @@ def document(plan: Plan, measured: Measured, missing: Mapping[str, str]) -> Docu
             for name, counted in measured.counted.items()
         },
     }
+    return {key: rounded(value) for key, value in whole.items()}
+
+
+def rounded(value: Any) -> Any:
+    """Numbers with six digits; nothing here is known better."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        entries = cast("dict[str, Any]", value)
+        return {key: rounded(entry) for key, entry in entries.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(entry) for entry in cast("list[Any]", value)]
+    return value
 
 
 def version_of(package: str) -> str:
