@@ -75,7 +75,17 @@ COMMANDS: dict[str, str] = {
 """Line of a sh block: how it is run (one of the three ways above), or the test that runs it, as
 "cli/test_demo.py::test_whole_program"."""
 
-HELD_BY: dict[tuple[str, str], list[str]] = {}
+_PAGE = "docs/command-line.md"
+_TESTS = "docs/test_command_line_page.py"
+
+HELD_BY: dict[tuple[str, str], list[str]] = {
+    (_PAGE, "moorings connect tcp://127.0.0.1:1337 < request > answer"): [f"{_TESTS}::test_connect"],
+    (_PAGE, r"printf 'hello\n' | moorings connect tcp://127.0.0.1:1337 --stats"): [f"{_TESTS}::test_shown_summary"],
+    (_PAGE, "connected to 127.0.0.1:1337 in 0.31 ms"): [f"{_TESTS}::test_shown_summary"],
+    (_PAGE, "moorings listen tcp://127.0.0.1:1337 > received"): [f"{_TESTS}::test_listen"],
+    (_PAGE, "moorings listen tcp://127.0.0.1: > received 2> messages &"): [f"{_TESTS}::test_script"],
+    (_PAGE, "127.0.0.1:40122 came"): [f"{_TESTS}::test_shown_drain"],
+}
 """(document, first line of the block): the tests that hold this block, each as "docs/test_x.py::test_y"."""
 
 RUN_BY_ITSELF = re.compile(r"(make( |$)|pip install |git clone |cd |.* --help$)")

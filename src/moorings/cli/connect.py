@@ -18,7 +18,7 @@ from moorings.cli.loops import loop_option, runner_of
 from moorings.cli.options import Seconds, url_errors
 from moorings.cli.pipes import Manner, Telling, exchange
 from moorings.cli.standard_streams import Sink, Source
-from moorings.cli.statistics_line import INTERVAL, Reporter, peer_of
+from moorings.cli.statistics_line import INTERVAL, Reporter, milliseconds, peer_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -138,7 +138,7 @@ async def _talk(options: Options) -> None:
     if options.telling.stats:
         took = time.monotonic() - begin
         peer = peer_of(connection)
-        reporter.say("connected", f"connected to {peer} in {took * 1000:.3g} ms", peer=peer, seconds=round(took, 6))
+        reporter.say("connected", f"connected to {peer} in {milliseconds(took)}", peer=peer, seconds=round(took, 6))
     await exchange(connection, (Source(), Sink()), options.manner, options.telling, reporter)
 
 

@@ -53,7 +53,7 @@ class Facts(NamedTuple):
     @property
     def round_trip(self) -> str:
         """The smoothed round trip time."""
-        return f"{self.round_trip_time_us / 1000:.3g} ms" if self.round_trip_time_us else "unknown"
+        return milliseconds(self.round_trip_time_us / 1e6) if self.round_trip_time_us else "unknown"
 
     @property
     def bandwidth(self) -> str:
@@ -141,9 +141,8 @@ class Meter:
 
 def summary_line(summary: dict[str, Any]) -> str:
     """`Meter.summary` for people."""
-    times = (
-        f"RTT {summary['round_trip_time_us'] / 1000:.3g} ms (lowest {summary['lowest_round_trip_time_us'] / 1000:.3g})"
-    )
+    usual, lowest = summary["round_trip_time_us"] / 1e6, summary["lowest_round_trip_time_us"] / 1e6
+    times = f"RTT {milliseconds(usual)} (lowest {milliseconds(lowest)})"
     retransmits = "" if summary["retransmits"] is None else f"; {summary['retransmits']} retransmits"
     return (
         f"sent {amount(summary['bytes_sent'], 'B')}, received {amount(summary['bytes_received'], 'B')} "
@@ -159,6 +158,12 @@ def amount(number: float, unit: str) -> str:
         scale += 1
     digits = f"{number:.0f}" if scale == 0 else f"{number:.3g}"
     return f"{digits} {_UNITS[scale]}{unit}"
+
+
+def milliseconds(seconds: float) -> str:
+    """A short time, in three digits."""
+    number = seconds * 1000
+    return f"{number:.3g} ms" if number < 999.5 else f"{number:.0f} ms"
 
 
 class Reporter:

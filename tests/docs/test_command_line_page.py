@@ -1,0 +1,195 @@
+"""docs/command-line.md: its commands run in a shell, its tables are those of the commands."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.docs.claims import commands_of
+from tests.docs.documents import Block, blocks_of, code_words, table
+from tests.docs.programs import environment, own_port
+from tests.docs.test_programs import without_numbers
+
+from moorings.cli import connect, listen
+from moorings.cli.statistics_line import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import click
+
+PAGE = "docs/command-line.md"
+PATIENCE = 50.0
+SHELL = [block for block in blocks_of(PAGE) if block.language == "sh"]
+LINES = [line for block in SHELL for line in commands_of(block)]
+CONNECTS = [line for line in LINES if "moorings connect tcp://127.0.0.1:1337" in line]
+LISTENS = [line for line in LINES if line.startswith("moorings listen tcp://127.0.0.1:1337")]
+REQUEST = b"request\n" * 1000
+
+
+class Shell:
+    """A directory with the files of the page, and a `moorings` command, on a port of its own."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.port = port
+        command = directory / "bin" / "moorings"
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m moorings "$@"\n')
+        command.chmod(0o755)
+        (directory / "request").write_bytes(REQUEST)
+        (directory / "directory").mkdir()
+        (directory / "directory" / "file").write_bytes(REQUEST)
+        self.environment = environment()
+        self.environment["PATH"] = f"{command.parent}:{self.environment['PATH']}"
+
+    def start(self, script: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["bash", "-c", script.replace("1337", str(self.port))],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self.directory,
+            env=self.environment,
+        )
+
+    def run(self, script: str) -> str:
+        with self.start(f"set -e -o pipefail\n{script}") as process:
+            out, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, out
+        return out.decode()
+
+    @contextmanager
+    def serving(self, line: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A server, once it listens; killed at the end, if it still runs then."""
+        with self.start(f"exec {line}") as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == f"listening on tcp://127.0.0.1:{self.port}\n".encode()
+                yield process
+            finally:
+                process.kill()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with own_port() as port:
+        yield Shell(tmp_path, port)
+
+
+def dial(shell: Shell) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", shell.port), PATIENCE)
+
+
+def exchange(client: socket.socket, data: bytes) -> None:
+    client.sendall(data)
+    assert client.recv(len(data), socket.MSG_WAITALL) == data
+
+
+def test_every_line_is_run_here() -> None:
+    scripts = [line for block in SHELL if "&" in block.text for line in commands_of(block)]
+    assert sorted(CONNECTS + LISTENS + scripts) == sorted(LINES)
+    assert len(CONNECTS) >= 4
+    assert len(LISTENS) >= 4
+
+
+@pytest.mark.parametrize("line", CONNECTS)
+def test_connect(line: str, shell: Shell) -> None:
+    with shell.serving("moorings listen tcp://127.0.0.1:1337 --echo"):
+        printed = shell.run(line)
+    if "> answer" in line:
+        assert (shell.directory / "answer").read_bytes() == REQUEST
+    elif "printf" in line:
+        assert "hello\n" in printed
+    elif "tar" in line:
+        assert b"directory/file" in (shell.directory / "echo.tar").read_bytes()
+    else:
+        assert printed.encode() == REQUEST
+
+
+@pytest.mark.parametrize("line", LISTENS)
+def test_listen(line: str, shell: Shell) -> None:
+    with shell.serving(line) as process:
+        with dial(shell) as client:
+            if "--echo" in line:
+                exchange(client, b"hello\n")
+            else:
+                client.sendall(b"hello\n")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        if "--echo" in line or "--keep" in line:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    if "received" in line:
+        assert (shell.directory / "received").read_bytes() == b"hello\n"
+
+
+def test_script(shell: Shell) -> None:
+    (script,) = (block for block in SHELL if "&" in block.text)
+    shell.run(script.text)
+    assert (shell.directory / "received").read_bytes() == REQUEST
+
+
+def shown(first_words: str) -> Block:
+    (found,) = (block for block in blocks_of(PAGE) if block.language == "text" and block.text.startswith(first_words))
+    return found
+
+
+def test_shown_summary(shell: Shell) -> None:
+    (line,) = (line for line in CONNECTS if line.endswith("--stats"))
+    with shell.serving("moorings listen tcp://127.0.0.1:1337 --echo"):
+        # Which of two streams comes first is not ours to say.
+        printed = sorted(without_numbers(shell.run(line)).splitlines())
+    assert printed == sorted(without_numbers(shown("connected to").text).splitlines())
+
+
+def test_shown_drain(shell: Shell) -> None:
+    with (
+        shell.serving("moorings listen tcp://127.0.0.1:1337 --echo --drain-timeout 0.1") as process,
+        dial(shell) as ends,
+        dial(shell) as stays,
+    ):
+        exchange(ends, b"hello\n")
+        exchange(stays, b"hello\n")
+        ends.shutdown(socket.SHUT_WR)
+        assert ends.recv(1) == b""
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    lines = [line for line in out.decode().splitlines() if not line.startswith("draining")]
+    assert without_numbers("\n".join(lines)) == without_numbers(shown("127").text.rstrip("\n"))
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+
+
+@pytest.mark.parametrize(("name", "command"), [("connect", connect.command), ("listen", listen.command)])
+def test_options_are_those_of_the_command(name: str, command: click.Command) -> None:
+    rows = table(PAGE, f"option of {name}", "meaning")
+    assert {row[f"option of {name}"].strip("`") for row in rows} == options_of(command)
+    for row in rows:
+        default = re.search(r"; ([\d.]+)$", row["meaning"])
+        parameter = next(each for each in command.params if row[f"option of {name}"].strip("`") in each.opts)
+        if default is not None:
+            assert parameter.default == float(default[1])
+
+
+def test_values_of_the_events() -> None:
+    rows = {row["event"]: code_words(row["values"]) for row in table(PAGE, "event", "values")}
+    assert set(Facts._fields) <= set(rows["`statistics`"])
+
+
+def test_exit_codes() -> None:
+    rows = {row["code"] for row in table(PAGE, "code", "meaning")}
+    for command in (connect.command, listen.command):
+        assert command.epilog is not None
+        told = command.epilog.partition("Exit codes:")[2]
+        assert set(re.findall(r"\b(\d+) (?=[a-zA-Z])", told)) == rows
