@@ -60,7 +60,7 @@ class Lasting(NamedTuple):
 LASTING = {
     "demo": Lasting(["--megabytes", "4096"], "sending"),
     "listen": Lasting(["tcp://127.0.0.1:0"], "listening on tcp://127.0.0.1:"),
-    "connect": Lasting(["tcp://127.0.0.1:{port}", "--stats"], ""),
+    "connect": Lasting(["tcp://127.0.0.1:{port}", "--stats"], "connected to 127.0.0.1:"),
     "sockets": Lasting(["--directory", "{directory}"], "q ends"),
     "bench": Lasting(["tcp", "--quick"], "bench tcp"),
 }
