@@ -24,16 +24,14 @@ from moorings.cli import app
 from moorings.cli.exit_codes import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 SOURCE = Path(moorings.__file__).parents[1]
 COMMAND = [sys.executable, "-W", "error", "-m", "moorings"]
 PATIENCE = 50.0
-WRITTEN = [name for name in app.COMMANDS if (SOURCE / "moorings" / "cli" / f"{name}.py").exists()]
-"""Subcommands that are there."""
 
 
-def with_their_own(names: list[str]) -> list[str]:
+def with_their_own(names: Iterable[str]) -> list[str]:
     """Subcommands, and theirs: "bench", "bench tcp"."""
     context = click.Context(app.group)
     paths: list[str] = []
@@ -45,7 +43,7 @@ def with_their_own(names: list[str]) -> list[str]:
     return paths
 
 
-PATHS = with_their_own(WRITTEN)
+PATHS = with_their_own(app.COMMANDS)
 every_command = pytest.mark.parametrize("path", PATHS)
 
 
@@ -123,6 +121,16 @@ def test_an_unknown_option_is_a_line(path: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@every_command
+def test_too_many_arguments_are_a_line(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main([*path.split(), "one", "two", "three"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"moorings {path}: ")
+    assert output.err.endswith(f"; see 'moorings {path} --help'\n")
+    assert output.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", sorted({path.split()[0] for path in PATHS if " " in path}))
 def test_a_group_alone_shows_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main([name, "--help"]) == 0
@@ -169,7 +177,7 @@ def server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("name", [name for name in LASTING if name in WRITTEN])
+@pytest.mark.parametrize("name", LASTING)
 def test_an_interrupt_is_quiet_and_gives_the_cursor_back(name: str, server: int, tmp_path: Path) -> None:
     arguments, started = LASTING[name]
     words = [word.format(port=server, directory=tmp_path) for word in arguments]
