@@ -239,7 +239,7 @@ class Monitor:
             self._acceptor.pause()
 
     def _client_left(self, client: socket.socket, task: asyncio.Task[None]) -> None:
-        client.close()  # here, since a task that is cancelled at once never runs
+        client.close()  # a task that is cancelled at once never runs
         self._clients.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -249,7 +249,7 @@ class Monitor:
 
     async def _serve(self, client: socket.socket) -> None:
         # The client has gone, or takes too long.
-        with suppress(OSError, TimeoutError):
+        with client, suppress(OSError, TimeoutError):
             async with asyncio.timeout(CLIENT_TIMEOUT):
                 await self._converse(client)
 
