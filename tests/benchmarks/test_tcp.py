@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = ("moorings-asyncio", "face-asyncio", "streams-asyncio")
-#: One scenario of each kind, and the memory.
-EVERYTHING = ("echo-64b-1", "echo-4kib-50", "echo-64kib-50", "receive", "send", "connections", "batch", tcp.MEMORY)
+#: One scenario of each kind that is treated in its own way, and the memory.
+EVERYTHING = ("echo-64b-1", "echo-4kib-50", "receive", "connections", tcp.MEMORY)
 SCENARIOS = EVERYTHING[:-1]
 SVG = "{http://www.w3.org/2000/svg}"
 
