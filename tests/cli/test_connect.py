@@ -93,9 +93,10 @@ def test_closed_standard_streams(tmp_path: Path) -> None:
             assert command.end(None) == (0, b"", "")
 
 
-def test_both_ways_at_once_with_checksums() -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_both_ways_at_once_with_checksums(loop: str) -> None:
     """Through two commands, and through pipes on both sides."""
-    with listening() as server, Running("connect", server.url) as client:
+    with listening("--loop", loop) as server, Running("connect", server.url, "--loop", loop) as client:
         sums: dict[str, str] = {}
 
         def feed(command: Running, name: str) -> None:
@@ -127,6 +128,19 @@ def test_both_ways_at_once_with_checksums() -> None:
         assert sums["sent by client"] == sums["read from server"]
         for command in (server, client):
             assert command.code() == 0
+
+
+def test_pipes_are_widened() -> None:
+    """With 64 KiB at a time, handing over between threads would set the pace."""
+    with plain_server() as (server, url), Running("connect", url) as command:
+        with accept(server) as peer:
+            peer.sendall(b"x")
+            assert command.process.stdout is not None
+            assert command.process.stdin is not None
+            command.process.stdout.read(1)
+            for pipe in (command.process.stdin, command.process.stdout):
+                assert fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) == 256 << 10
+        assert command.code() == 0
 
 
 def test_a_slow_reader_holds_the_sender_up() -> None:
@@ -483,10 +497,15 @@ def test_the_reader_of_the_output_may_go() -> None:
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_cuts_a_pipe_off(number: int, code: int) -> None:
+def test_a_signal_cuts_a_pipe_off(number: int, code: int, loop: str) -> None:
     """A FIN would tell the server that it has everything."""
-    with plain_server() as (server, url), Running("connect", url, "--json") as command, accept(server) as peer:
+    with (
+        plain_server() as (server, url),
+        Running("connect", url, "--json", "--loop", loop) as command,
+        accept(server) as peer,
+    ):
         command.send(b"a part")
         assert peer.recv(100) == b"a part"
         command.signal(number)
@@ -496,6 +515,26 @@ def test_a_signal_cuts_a_pipe_off(number: int, code: int) -> None:
         error = command.end()[2]
         assert [value["end_reason"] for value in objects(error)] == ["ABORTED"]
         assert error.count("\n") == 1
+
+
+def test_control_c_while_nobody_reads_the_output() -> None:
+    """A thread sits in a write then; it does not hold the end."""
+    with plain_server() as (server, url), Running("connect", url) as command, accept(server) as peer:
+        while select.select([], [peer], [], 0.2)[1]:
+            peer.send(BLOCK)
+        command.signal(signal.SIGINT)
+        assert command.code() == 130
+
+
+def test_control_c_while_connecting() -> None:
+    with (
+        silent_port() as port,
+        terminal() as (ours, theirs),
+        Running("connect", f"tcp://127.0.0.1:{port}", stderr=theirs) as command,
+    ):
+        read_until(ours, b"connecting to tcp://127.0.0.1:")
+        command.signal(signal.SIGINT)
+        assert command.code() == 130
 
 
 def test_control_c_says_goodbye_for_who_typed() -> None:

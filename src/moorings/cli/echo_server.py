@@ -42,11 +42,9 @@ class EchoServer:
         try:
             await self._echo(connection)
             await connection.aclose()
-        except TimeoutError:
-            # The connection's own time-out reads the same; it is broken then, and its reason says so.
-            note = "idle"
-        except OSError:
-            pass  # the reason of the end tells
+        except OSError as error:
+            # The reason of the end tells, but for our own time-out, which is not one of the library.
+            note = "idle" if isinstance(error, TimeoutError) and not hasattr(error, "winerror") else ""
         finally:
             connection.abort()  # what is not closed by now is not closed well
             self._meters.discard(meter)

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -274,9 +276,17 @@ async def _take_connections(listening: moorings.Listening, options: Options, rep
 # -- echo ------------------------------------------------------------------------------------------------------------
 
 
+def _allow_many_descriptors() -> None:
+    """Each client needs one; the soft limit, mostly 1024, is for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # then the limit stays, and accepting pauses there
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _echo(options: Options) -> int:
     stop = Stop()
     reporter = Reporter(sys.stdout, as_json=options.telling.as_json, on_gone=lambda: stop.ask(signal.SIGPIPE))
+    _allow_many_descriptors()
     server = EchoServer(reporter, options.manner.idle_timeout)
     listening = await _start(options, server.serve, options.max_connections)
     try:

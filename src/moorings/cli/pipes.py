@@ -86,7 +86,7 @@ class Exchange:
         """Both directions, to the end.
 
         Errors: those of the connection; BrokenPipeError (not of a socket) when the reader of standard output has gone;
-        CommandError where standard input or output fail, or the peer does not take everything.
+        CommandError where standard input or output fail.
         """
         receiving = asyncio.create_task(self._receive())
         sending = asyncio.create_task(self._send())
@@ -185,6 +185,7 @@ class Exchange:
         if receiving.done():
             receiving.result()
             return
+        await self._acknowledged()
         self._connection.close()  # ends the read
         with suppress(OSError):
             await receiving
@@ -233,7 +234,8 @@ class Exchange:
             if unacknowledged != left:
                 left, since = unacknowledged, time.monotonic()
             elif time.monotonic() - since > ACKNOWLEDGE_PATIENCE:
-                raise CommandError(f"{stream.label}: the peer has not acknowledged the last {left} bytes")
+                reason = f"{stream.label}: the peer does not acknowledge the last {left} bytes; is its host still up?"
+                raise errors.make(errors.WSAETIMEDOUT, reason)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

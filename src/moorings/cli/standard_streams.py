@@ -14,11 +14,13 @@ Memory is bounded by the two blocks of each direction: while one is on its way, 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import queue
 import select
 import stat
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,13 @@ def is_null_device(fd: int) -> bool:
     """Whether the descriptor is /dev/null: nothing will ever come from there."""
     status = os.fstat(fd)
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(_MEMORY_DEVICES, _NULL_DEVICE)
+
+
+def _widen(fd: int) -> None:
+    """Let a pipe hold more than its 64 KiB (pipe(7)): each hand-over between threads then moves more."""
+    with suppress(OSError):  # not a pipe, or the user's pipes hold as much as they may
+        if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < BLOCK_SIZE:
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, BLOCK_SIZE)
 
 
 def _never_blocks(fd: int) -> bool:
@@ -108,6 +117,7 @@ class Source:
 
     def __init__(self, fd: int = 0) -> None:
         self._fd = fd
+        _widen(fd)
         self._blocks = [memoryview(bytearray(BLOCK_SIZE)) for _ in range(2)]
         self._turn = 0
         self._reading: asyncio.Future[int] | None = None
@@ -156,6 +166,7 @@ class Sink:
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
+        _widen(fd)
         self._worker = None if _never_blocks(fd) else _Worker("moorings-stdout")
         self.terminal = os.isatty(fd)
 
