@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from moorings.cli import output
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 #: Lines of statistics for single connections at a time, the busiest ones; the rest is in the sum.
 PLAIN_ROWS = 20
-#: Lines of a terminal that the table itself and the prompt need.
-_FRAME = 7
-_HEADINGS = ("peer", "seconds", "RTT", "in", "out", "received", "sent", "queue", "bandwidth")
+#: Lines of a terminal that title, headings, the sum of the rest and the prompt need.
+_FRAME = 4
+#: Behind the peer; all of it fits into 80 columns. The bandwidth is that of the way out, the rate that of both ways.
+_HEADINGS = ("s", "RTT", "bandwidth", "rate", "received", "sent", "queue")
 
 
 class EchoServer:
@@ -29,7 +31,6 @@ class EchoServer:
         self._reporter = reporter
         self._idle_timeout = idle_timeout
         self._meters: set[Meter] = set()
-        self._view: Any = None
 
     # -- serving -----------------------------------------------------------------------------------------------------
 
@@ -37,7 +38,7 @@ class EchoServer:
         """One connection, until the client has ended, or has gone."""
         meter = Meter(connection)
         self._meters.add(meter)
-        self._say("came", f"{meter.peer} came", peer=meter.peer)
+        self._reporter.say("came", f"{meter.peer} came", peer=meter.peer)
         note = ""
         try:
             await self._echo(connection)
@@ -62,13 +63,7 @@ class EchoServer:
         received, sent = amount(summary["bytes_received"], "B"), amount(summary["bytes_sent"], "B")
         reason = summary["end_reason"] + (f" ({note})" if note else "")
         text = f"{meter.peer} went: received {received}, sent {sent} in {summary['seconds']:.2f} s, {reason}"
-        self._say("went", text, peer=meter.peer, **summary)
-
-    def _say(self, event: str, text: str, **values: object) -> None:
-        if self._view is None:
-            self._reporter.say(event, text, **values)
-        else:
-            self._view.console.print(text, markup=False)
+        self._reporter.say("went", text, peer=meter.peer, **summary)
 
     # -- showing -----------------------------------------------------------------------------------------------------
 
@@ -79,13 +74,17 @@ class EchoServer:
             yield
         elif self._reporter.redraws:
             with output.live(self._table()) as view:
-                self._view = view
+
+                def draw() -> None:
+                    view.update(self._table(), refresh=True)
+
+                self._reporter.printer = partial(view.console.print, markup=False)
                 try:
-                    async with every(telling.interval, self._draw):
+                    async with every(telling.interval, draw):
                         yield
-                    self._draw()
                 finally:
-                    self._view = None
+                    self._reporter.printer = None
+                    view.update("", refresh=True)
         else:
             async with every(telling.interval, self._print):
                 yield
@@ -105,16 +104,14 @@ class EchoServer:
             lines.append(f"  and {len(looks) - PLAIN_ROWS} more")
         self._reporter.say("statistics", "\n".join(lines), open=len(looks), connections=values)
 
-    def _draw(self) -> None:
-        self._view.update(self._table(), refresh=True)
-
     def _table(self) -> Any:
         from rich.table import Table  # noqa: PLC0415 - takes longer to import than all the rest
 
         looks = self._looks()
-        table = Table(title=_sum([facts for _, facts in looks]), title_justify="left")
+        table = Table(title=_sum([facts for _, facts in looks]), title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table.add_column("peer", overflow="fold")
         for heading in _HEADINGS:
-            table.add_column(heading, justify="left" if heading == "peer" else "right", no_wrap=True)
+            table.add_column(heading, justify="right", no_wrap=True)
         rows = max(output.console().height - _FRAME, 1)
         for meter, facts in looks[:rows]:
             table.add_row(meter.peer, *_row(facts))
@@ -124,15 +121,15 @@ class EchoServer:
 
 
 def _row(facts: Facts) -> tuple[str, ...]:
+    width = facts.outbound_bits_per_second or facts.inbound_bits_per_second
     return (
         f"{facts.seconds:.0f}",
         facts.round_trip,
-        amount(facts.received_per_second, "B/s"),
-        amount(facts.sent_per_second, "B/s"),
+        amount(width, "bit/s") if width else "unknown",
+        amount(facts.sent_per_second + facts.received_per_second, "B/s"),
         amount(facts.bytes_received, "B"),
         amount(facts.bytes_sent, "B"),
         facts.queue,
-        facts.bandwidth,
     )
 
 

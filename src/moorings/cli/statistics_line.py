@@ -178,10 +178,15 @@ class Reporter:
         self._on_gone = on_gone
         self._drawn = False
         self.gone = False
+        #: Prints lines instead, above a view that is being drawn.
+        self.printer: Callable[[str], object] | None = None
         self.redraws = stream.isatty() and not as_json and os.environ.get("TERM") != "dumb"
 
     def say(self, event: str, text: str, **values: object) -> None:
         """A message that stays: `text` for people, or the event with its values as JSON."""
+        if self.printer is not None:
+            self.printer(text)
+            return
         self.erase()
         self._write((json.dumps({"event": event, **values}) if self._as_json else text) + "\n")
 
