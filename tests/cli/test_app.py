@@ -102,6 +102,7 @@ def test_help_has_an_example_and_the_exit_codes(path: str, option: str, capsys: 
     _, _, codes = output.out.partition("Exit codes:")
     assert {"0", "1", "2"} <= set(codes.replace(",", " ").split()), output.out
     assert max(map(len, output.out.splitlines())) <= 100
+    assert all(line.isprintable() and line == line.rstrip() for line in output.out.splitlines()), ascii(output.out)
 
 
 @every_command

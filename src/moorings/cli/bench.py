@@ -20,6 +20,7 @@ EPILOG = """\b
 Examples:
   moorings bench tcp --quick
   moorings bench tcp --json tcp.json --plot tcp.svg
+
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
 130 Ctrl-C, 141 the reader of the output has gone. How good a figure is does not
@@ -30,14 +31,17 @@ Examples:
   moorings bench tcp --quick --peers c,uvloop
   moorings bench tcp --only 'echo of 64 B' --pairs 21 --no-instructions
   moorings bench tcp --json tcp.json --plot tcp.svg
+
 \b
 CPU is the processor time, user and system, of the server. The last two columns
 are ours divided by the server of the row: median and quartiles of pairs that
 were measured directly one after the other; below 1 we need less.
+
 \b
 Run it on a quiet machine with two processors or more. A C compiler makes the
 load generator and the server in C; valgrind counts instructions. Everything
 stays on the loopback interface and ends by itself.
+
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
 130 Ctrl-C, 141 the reader of the output has gone."""
