@@ -13,6 +13,7 @@ __all__ = ["HOT_MODULES"]
 
 HOT_MODULES = (
     "moorings._native",
+    "moorings._native_datagrams",
     "moorings.foundation.home",
     "moorings.foundation.operation",
     "moorings.foundation._await_slots",
@@ -20,6 +21,9 @@ HOT_MODULES = (
     "moorings.engine.stream_reading",
     "moorings.engine.stream_writing",
     "moorings.engine.tcp_stream",
+    "moorings.engine.datagram",
+    "moorings.engine.datagram_sending",
+    "moorings.engine.datagram_port",
     "moorings.streams.buffer",
     "moorings.sockets.socket_streams",
 )

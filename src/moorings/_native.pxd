@@ -7,6 +7,7 @@ cdef extern from "<sys/epoll.h>" nogil:
 
 cdef unsigned long thread_ident() noexcept
 cdef bint is_task_callback(object callback) noexcept
+cdef bint is_sole(object value) noexcept
 cdef bint run_task_callback(object context, object callback, object argument) except -1
 
 cdef class Block:

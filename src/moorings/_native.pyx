@@ -25,6 +25,7 @@ cdef extern from "Python.h":
     bint PyCFunction_CheckExact(object value) noexcept
     PyObject *PyCFunction_GET_SELF(object value) noexcept
     PyObject *Py_TYPE "(PyObject *)Py_TYPE"(PyObject *value) noexcept
+    Py_ssize_t Py_REFCNT(PyObject *value) noexcept
     object PyObject_CallOneArg(object callable, object argument)
 
 cdef extern from "pythread.h":
@@ -114,6 +115,10 @@ cdef bint is_task_callback(object callback) noexcept:
         return False
     cdef PyObject *owner = PyCFunction_GET_SELF(callback)
     return owner is not NULL and Py_TYPE(owner) is <PyObject *>_task_type
+
+
+cdef bint is_sole(object value) noexcept:
+    return Py_REFCNT(<PyObject *>value) == 1
 
 
 cdef bint run_task_callback(object context, object callback, object argument) except -1:

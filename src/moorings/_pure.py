@@ -33,6 +33,7 @@ __all__ = [
     "block_to_stash",
     "buffer_set_used",
     "getrefcount",
+    "is_sole",
     "is_task_callback",
     "receive_block",
     "receive_buffer",
@@ -53,6 +54,11 @@ MAXIMUM_EVENTS = 128
 def is_task_callback(callback: object) -> bool:
     """True for the wake-up callback of an exact C task, which may be called with any completed future."""
     return type(callback) is BuiltinMethodType and type(callback.__self__) is Task
+
+
+def is_sole(value: object) -> bool:
+    """Whether the caller's variable is the only reference. Pure code cannot say."""
+    return False
 
 
 def run_task_callback(context: Context, callback: Callable[[Any], object], argument: object) -> bool:

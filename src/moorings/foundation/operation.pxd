@@ -34,6 +34,7 @@ cdef class Operation:
     cdef public object hook
     cdef public object event
     cdef public object buffer
+    cdef public object subject
     cdef public Py_ssize_t count
     cdef public Py_ssize_t done_bytes
     cdef public Operation next_operation

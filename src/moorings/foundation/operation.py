@@ -136,6 +136,7 @@ class Operation:
         "progress_handler",
         "result_value",
         "state",
+        "subject",
         "task_waits",
     )
 
@@ -162,6 +163,8 @@ class Operation:
         self.hook: Any = None
         self.event: Any = None
         self.buffer: Any = None
+        #: Whatever else the owner wants to remember.
+        self.subject: Any = None
         self.options = 0
         self.count = 0
         self.done_bytes = 0

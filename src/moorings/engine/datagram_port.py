@@ -1,0 +1,473 @@
+"""One UDP descriptor in a hub: receiving in batches, errors of the network, and the end.
+
+Theory of operation
+-------------------
+The descriptor is watched level-triggered, for reading only while somebody takes datagrams. One receive call brings up
+to 16 messages into the loop's `Inbox`, each of them perhaps many datagrams of one sender (GRO); they are handed out one
+after the other before anything else is received.
+
+Who takes them: a *handler*, called as `handler(owner, datagram)` with a `Datagram` that serves again when nobody kept
+it; or a *sink*, for everything slower (several handlers, worker threads); or *receivers*, operations that wait for a
+datagram each, with a bounded queue behind them. What finds the queue full is dropped, as `drop_newest` says, and
+counted.
+
+Failures that the network reports (ICMP) come from the socket's error queue (IP_RECVERR, ip(7)), as datagrams with an
+`error`, in the name of the peer they concern. They never end the port.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections import deque
+from select import EPOLLERR, EPOLLIN, EPOLLOUT
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.engine.datagram import Datagram
+from moorings.engine.datagram_sending import SendingPort
+from moorings.engine.hub import Hub  # noqa: TC001 - Cython takes the name from the .pxd
+from moorings.foundation.operation import Operation, cancelled_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from weakref import ref
+
+    import cython
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    pass
+else:
+    from moorings._pure import is_sole
+    from moorings._pure_datagrams import Inbox
+
+#: Datagrams that wait for `receive`, by default.
+RECEIVE_QUEUE_LIMIT = 1024
+#: Kernel messages that one turn takes, each up to 64 KiB.
+RECEIVE_BURST = 16
+#: Errors that one turn takes.
+_ERROR_BURST = 64
+
+_BURST = RECEIVE_BURST
+_READABLE = EPOLLIN
+_WRITABLE = EPOLLOUT
+_FAILED = EPOLLERR
+
+_STARTED = 0
+_COMPLETED = 1
+_CANCELED = 2
+_ERROR = 3
+
+_OPEN = 0
+_CLOSED = 2
+
+_WRITE = 32
+_FLUSH = 64
+
+_OPERATION = 1
+
+# linux/errqueue.h: struct sock_extended_err, and where the report comes from.
+_EXTENDED_ERROR = struct.Struct("=IBBBBII")
+_FROM_LOCAL = 1
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+_ERROR_CONTROL_SIZE = 512
+
+
+class DatagramPort(SendingPort):
+    """One UDP descriptor. Made from a non-blocking socket, which it takes over."""
+
+    __slots__ = (
+        "bytes_received",
+        "datagrams_dropped",
+        "datagrams_received",
+        "drop_newest",
+        "errors_received",
+        "filter",
+        "handler",
+        "inbox",
+        "make_datagram",
+        "on_release",
+        "owner",
+        "queue",
+        "queue_length_limit",
+        "receive_calls",
+        "receive_head",
+        "receive_tail",
+        "report",
+        "sink",
+        "spare_datagram",
+        "start",
+    )
+
+    def __init__(self, hub: Hub, plain_socket: socket.socket, label: object) -> None:
+        """Take over a non-blocking socket. `label` names the port in errors, by its text."""
+        SendingPort.__init__(self, hub, label)
+        self.inbox: Inbox | None = None
+        self.handler: Callable[[Any, Datagram], object] | None = None
+        self.owner: ref[Any] | None = None
+        self.report: Any = None
+        self.start: Any = None
+        self.sink: Any = None
+        self.filter: Any = None
+        self.make_datagram: Callable[[], Datagram] = Datagram
+        self.spare_datagram: Datagram | None = None
+        self.queue: Any = None
+        self.queue_length_limit = RECEIVE_QUEUE_LIMIT
+        self.drop_newest = False
+        self.receive_head: Operation | None = None
+        self.receive_tail: Operation | None = None
+        self.on_release: Any = None
+        self.bytes_received = 0
+        self.datagrams_received = 0
+        self.datagrams_dropped = 0
+        self.errors_received = 0
+        self.receive_calls = 0
+        hub.register(self, plain_socket.fileno(), 0)
+        self.plain_socket = plain_socket
+
+    # -- who takes the datagrams ---------------------------------------------------------------------------------------
+
+    def serve(self, owner: ref[Any], handler: Any, report: Any, start: Any) -> None:
+        """From now on call `handler(owner(), datagram)`; `report(error, handler)`, `start(handler, awaitable)`."""
+        self.owner = owner
+        self.handler = handler
+        self.report = report
+        self.start = start
+        self.reading = True
+        self.update_events()
+
+    def serve_sink(self, sink: Callable[[Datagram], object]) -> None:
+        """From now on give each datagram, independent of the shared memory, to `sink`."""
+        self.sink = sink
+        self.reading = True
+        self.update_events()
+
+    def receive(self) -> Operation:
+        """Start waiting for one datagram; the operation gives a `Datagram`. Cancelling it takes nothing."""
+        operation = self.spare
+        if operation is None:
+            operation = Operation(self.home, self, _OPERATION)
+        else:
+            self.spare = None
+            operation.owner = self
+            operation.kind = _OPERATION
+        operation.options = 0
+        operation.count = 0
+        self.submit_receive(operation)
+        return operation
+
+    def submit_receive(self, operation: Operation) -> None:
+        """Serve a receive operation from the queue, or let it wait."""
+        if self.phase != _OPEN:
+            operation.finish(_ERROR, None, self.closed_error())
+            return
+        if self.queue is None:
+            self.queue = deque()
+        home = self.home
+        if self.queue and self.receive_head is None and home.has_budget():
+            home.immediate += 1
+            self._complete_receive(operation, self.queue.popleft())
+        else:
+            if self.receive_head is None:
+                self.receive_head = operation
+            else:
+                assert self.receive_tail is not None
+                self.receive_tail.next_operation = operation
+            self.receive_tail = operation
+            if self.queue and self.hub is not None:
+                self.hub.defer(self)
+        if not self.reading:
+            self.reading = True
+            self.update_events()
+
+    def enter_receive(self, operation: Operation) -> None:
+        """`submit_receive` as a callback."""
+        self.submit_receive(operation)
+
+    def _complete_receive(self, operation: Operation, datagram: Datagram) -> None:
+        if datagram.error is not None:
+            operation.finish(_ERROR, None, datagram.error.with_traceback(None))
+        else:
+            operation.finish(_COMPLETED, datagram, None)
+
+    def _put(self, datagram: Datagram) -> None:
+        """A datagram for whoever waits, or for the queue."""
+        operation = self.receive_head
+        if operation is not None and not self.queue:
+            self.receive_head = operation.next_operation
+            operation.next_operation = None
+            if self.receive_head is None:
+                self.receive_tail = None
+            self._complete_receive(operation, datagram)
+            return
+        if len(self.queue) >= self.queue_length_limit:
+            self.datagrams_dropped += 1
+            if self.drop_newest:
+                return
+            self.queue.popleft()
+        self.queue.append(datagram)
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def on_events(self, mask: int) -> None:
+        if mask & _FAILED:
+            self.read_errors()
+        if mask & _READABLE and self.reading and self.phase == _OPEN:
+            self._receive_batch()
+        if mask & _WRITABLE and self.write_blocked and self.phase == _OPEN:
+            self.write_blocked = False
+            self._send_queue()
+            if not self.write_blocked and self.phase == _OPEN:
+                self.update_events()
+
+    def on_turn(self) -> None:
+        if self.phase == _OPEN:
+            self.on_flush()
+        while self.queue and self.receive_head is not None and self.home.has_budget():
+            self.home.immediate += 1
+            operation = self.receive_head
+            self.receive_head = operation.next_operation
+            operation.next_operation = None
+            if self.receive_head is None:
+                self.receive_tail = None
+            self._complete_receive(operation, self.queue.popleft())
+        if self.queue and self.receive_head is not None and self.hub is not None:
+            self.hub.defer(self)
+
+    def update_events(self) -> None:
+        if self.hub is not None:
+            self.hub.change(self, (_READABLE if self.reading else 0) | (_WRITABLE if self.write_blocked else 0))
+
+    def _receive_batch(self) -> None:
+        inbox = self.inbox
+        if inbox is None:
+            inbox = self.inbox = Inbox()
+        count = inbox.receive(self.fd, self.plain_socket, _BURST)
+        self.receive_calls += 1
+        if count < 0:
+            if -count != errno.EAGAIN:
+                self.read_errors()  # a report that came with this call; the error queue has it in full
+            return
+        owner: Any = None
+        handler = self.handler
+        home = self.home
+        if handler is not None:
+            assert self.owner is not None
+            owner = self.owner()
+            if owner is None:
+                return  # dropped by the program: the port is about to be closed
+            # The program's handlers run from here: what they complete must not resume a task on top of them.
+            home.eager = False
+        index = 0
+        while index < count and self.phase == _OPEN:
+            inbox.open(index)
+            home.turn_bytes += inbox.size
+            self.bytes_received += inbox.size
+            if self.filter is None or self.filter(inbox):
+                self._hand_out(inbox, index, handler, owner)
+            index += 1
+        home.eager = home.in_callback
+
+    def _hand_out(self, inbox: Inbox, index: int, handler: Any, owner: Any) -> None:
+        """Each datagram of one received message."""
+        offset = 0
+        size = inbox.size
+        segment = inbox.segment
+        while True:
+            datagram = self.spare_datagram
+            self.spare_datagram = None
+            if datagram is None:
+                datagram = self.make_datagram()
+            datagram.inbox = inbox
+            datagram.index = index
+            datagram.offset = offset
+            datagram.size = segment if size - offset > segment else size - offset
+            datagram.truncated = inbox.truncated
+            datagram.name = inbox.name
+            datagram.destination = inbox.destination
+            datagram.interface = inbox.interface
+            datagram.hop_limit = inbox.hop_limit
+            datagram.traffic_class = inbox.traffic_class
+            datagram.timestamp_ns = inbox.timestamp_ns
+            self.datagrams_received += 1
+            if handler is not None:
+                self._call(handler, owner, datagram)
+                if cython.compiled and is_sole(datagram):
+                    datagram.clear()
+                    self.spare_datagram = datagram
+                else:
+                    datagram.keep()
+            else:
+                datagram.keep()
+                if self.sink is not None:
+                    self.sink(datagram)
+                else:
+                    self._put(datagram)
+            datagram = None
+            offset += segment
+            if offset >= size or self.phase != _OPEN:
+                return
+
+    def _call(self, handler: Any, owner: Any, datagram: Datagram) -> None:
+        try:
+            result = handler(owner, datagram)
+        except Exception as error:  # noqa: BLE001 - the program's handler may raise anything; it is reported, once
+            self.report(error, handler)
+            return
+        if result is not None:
+            self.start(handler, result)
+
+    # -- failures that the network reports -----------------------------------------------------------------------------
+
+    def read_errors(self) -> int:
+        """Take what the error queue holds, and tell the readers; the number of reports."""
+        count = 0
+        while count < _ERROR_BURST and self.phase == _OPEN:
+            try:
+                data, controls, _, name = self.plain_socket.recvmsg(0, _ERROR_CONTROL_SIZE, socket.MSG_ERRQUEUE)
+            except OSError:
+                break
+            count += 1
+            for level, kind, control in controls:
+                if (level, kind) in {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}:
+                    self._told(control, name, data)
+        if count == 0:
+            # Without the option, or with the queue full, the kernel keeps only the number.
+            code = self.plain_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                count = 1
+                self._tell(code, None, 0)
+        return count
+
+    def _told(self, control: bytes, name: Any, _data: bytes) -> None:
+        code, origin, _, _, _, information, _ = _EXTENDED_ERROR.unpack_from(control)
+        if origin != _FROM_LOCAL:  # what a send of ours returned itself is told by its operation
+            self._tell(code, name, information)
+
+    def _tell(self, code: int, name: Any, information: int) -> None:
+        self.errors_received += 1
+        datagram = self.make_datagram()
+        datagram.name = name
+        where = f" to {name[0]} port {name[1]}" if name else ""
+        hint = f" (path MTU {information})" if code == errno.EMSGSIZE and information else ""
+        meaning = _MEANINGS.get(code, errno.errorcode.get(code, ""))
+        reason = f"{self.label}: a datagram{where} was not delivered: {meaning}{hint}"
+        datagram.error = errors.from_errno(code, reason)
+        if code == errno.ECONNREFUSED:
+            datagram.error = errors.make(errors.WSAECONNRESET, reason, errno=code)
+        if self.handler is not None:
+            owner = self.owner() if self.owner is not None else None
+            if owner is not None:
+                home = self.home
+                eager, home.eager = home.eager, False
+                try:
+                    self._call(self.handler, owner, datagram)
+                finally:
+                    home.eager = eager
+        elif self.sink is not None:
+            self.sink(datagram)
+        elif self.queue is not None:
+            self._put(datagram)
+
+    # -- ending --------------------------------------------------------------------------------------------------------
+
+    def cancel_operation(self, operation: Operation, by_task: bool, message: object) -> None:
+        """A queued write is not sent any more; a receive takes nothing; the port lives on."""
+        self._unlink(operation)
+        if by_task:
+            operation.finish(_CANCELED, None, cancelled_error(message))
+        elif operation.options == 0:
+            operation.finish(_CANCELED, None, cancelled_error(None))
+        else:
+            operation.finish(_ERROR, None, errors.aborted(f"{self.label}: the operation was cancelled"))
+
+    def _unlink(self, operation: Operation) -> None:
+        writes = operation.options >= _WRITE
+        previous: Operation | None = None
+        current = self.write_head if writes else self.receive_head
+        while current is not None and current is not operation:
+            previous = current
+            current = current.next_operation
+        if current is None:
+            return
+        following = operation.next_operation
+        operation.next_operation = None
+        if previous is not None:
+            previous.next_operation = following
+        elif writes:
+            self.write_head = following
+        else:
+            self.receive_head = following
+        if following is None and writes:
+            self.write_tail = previous
+        elif following is None:
+            self.receive_tail = previous
+        if operation.options == _WRITE:
+            self.forget_queued(operation)
+
+    def cancel_io(self) -> None:
+        """End all pending I/O with ERROR_OPERATION_ABORTED; the port lives on, and nothing received is lost."""
+        error = errors.aborted(f"{self.label}: cancel_io_async() ended the operation")
+        self._fail_writes(error)
+        self._fail_receives(error)
+
+    def _fail_receives(self, error: OSError) -> None:
+        operation = self.receive_head
+        self.receive_head = self.receive_tail = None
+        while operation is not None:
+            following = operation.next_operation
+            operation.next_operation = None
+            operation.finish(_ERROR, None, error.with_traceback(None))
+            operation = following
+
+    def close(self) -> None:
+        """Send what is queued as far as the kernel takes it at once, fail the rest, release the descriptor."""
+        if self.phase != _OPEN:
+            return
+        if self.write_head is not None and not self.write_blocked and not self.home.dropped:
+            self._send_queue()
+        self.abort()
+
+    def abort(self) -> None:
+        """Release the descriptor at once; pending operations fail."""
+        if self.phase != _OPEN:
+            return
+        on_release, self.on_release = self.on_release, None
+        if on_release is not None:
+            on_release(self)
+        self.phase = _CLOSED
+        self.reading = False
+        if self.hub is not None:
+            self.hub.unregister(self)
+        self.fd = -1
+        self.plain_socket.close()
+        self.handler = self.sink = self.owner = self.report = self.start = self.filter = None
+        self.spare = self.spare_datagram = self.free_operations = None
+        self.free_count = 0
+        error = errors.aborted(f"{self.label} was closed")
+        self._fail_writes(error)
+        self._fail_receives(error)
+        self.queue = None
+
+    def on_drop(self) -> None:
+        """In a forked child: the parent keeps the port, our copy of the descriptor goes."""
+        self.write_head = self.write_tail = self.receive_head = self.receive_tail = None
+        self.abort()
+
+    def is_open(self) -> bool:
+        """True until `close` or `abort`."""
+        return self.phase == _OPEN
+
+
+_MEANINGS = {
+    errno.ECONNREFUSED: "nothing listens on that port (ICMP port unreachable)",
+    errno.EHOSTUNREACH: "the host cannot be reached",
+    errno.ENETUNREACH: "there is no route to that network",
+    errno.EMSGSIZE: "it is too big for the path and may not be fragmented",
+    errno.EACCES: "a firewall on the way forbids it",
+    errno.EPROTO: "the receiver found an error in it",
+}

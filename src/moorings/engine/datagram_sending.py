@@ -1,0 +1,388 @@
+"""The sending side of a datagram port: a queue that goes out in batches.
+
+Theory of operation
+-------------------
+As on a stream, awaiting any write sends the whole queue at once; otherwise it goes out when the hub's callback or the
+loop turn ends, or at a mark of bytes or datagrams. A flush is a marker in the same queue.
+
+The leaf's `Outbox` makes one system call of as much of the queue as it can: datagrams of one size for one target become
+segmented ones (GSO), all of them one `sendmmsg`. The kernel takes a prefix of the groups; those datagrams are done, and
+the rest is tried again. A segmented group that it refuses is sent in smaller form, once for that group (`plain_left`),
+and from then on for that target where the reason lasts (`Target.segment_limit`); other targets go on as before. So
+each datagram is sent once, or its operation tells why not. The error of a write that nobody has seen makes the next
+flush False.
+
+A send on a socket may return the error of an earlier datagram (an ICMP message came meanwhile, udp(7)): it is told to
+the readers as an event, by way of the error queue, and this datagram is tried once more.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.engine import descriptor
+from moorings.engine.hub import Hub, Source
+from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
+from moorings.foundation.operation import Operation
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    pass
+else:
+    from moorings._pure import is_sole
+    from moorings._pure_datagrams import Outbox, Target
+
+#: Un-awaited writes are sent at once when this many bytes, or datagrams, are queued.
+DATAGRAM_FLUSH_MARK = 65536
+DATAGRAM_FLUSH_COUNT = 1024
+#: A write that would make the queue longer than this many bytes fails with WSAENOBUFS.
+DATAGRAM_QUEUE_LIMIT = 16777216
+
+_FLUSH_MARK = DATAGRAM_FLUSH_MARK
+_FLUSH_COUNT = DATAGRAM_FLUSH_COUNT
+_QUEUE_LIMIT = DATAGRAM_QUEUE_LIMIT
+_IMMEDIATE_LIMIT = IMMEDIATE_LIMIT
+_TURN_BYTES_LIMIT = TURN_BYTES_LIMIT
+#: What an empty datagram, or a short one, counts in the queue: its operation and the kernel's share.
+_OVERHEAD = 256
+
+#: Operations that a port keeps for re-use.
+_FREE_LIMIT = 1024
+
+_STARTED = 0
+_COMPLETED = 1
+_ERROR = 3
+
+_OPEN = 0
+
+_WRITE = 32
+_FLUSH = 64
+
+_OPERATION = 1
+_OPERATION_WITH_PROGRESS = 3
+
+# What a segmented send is refused with, for good: the segments do not fit the way's MTU, or the device cannot do it.
+_TOO_BIG = (errno.EINVAL, errno.EMSGSIZE)
+_NOT_ABLE = (errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT, errno.ENODEV)
+# What a send may return on behalf of an earlier datagram.
+_REPORTED = (
+    errno.ECONNREFUSED,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.ENETDOWN,
+    errno.ENONET,
+    errno.EPROTO,
+    errno.EACCES,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.EMSGSIZE,
+)
+
+
+class SendingPort(Source):
+    """State that both directions share, and the sending side."""
+
+    __slots__ = (
+        "batches_refused",
+        "bytes_sent",
+        "datagrams_sent",
+        "failed_write",
+        "free_count",
+        "free_operations",
+        "home",
+        "label",
+        "outbox",
+        "phase",
+        "plain_left",
+        "plain_socket",
+        "queue_limit",
+        "queued_bytes",
+        "queued_count",
+        "reading",
+        "retrying",
+        "segmented_sent",
+        "send_calls",
+        "write_blocked",
+        "write_head",
+        "write_tail",
+        "writes_failed",
+        "writes_refused",
+    )
+
+    def __init__(self, hub: Hub, label: object) -> None:
+        Source.__init__(self)
+        self.home = hub.home
+        self.label = label
+        self.plain_socket: Any = None
+        self.phase = _OPEN
+        self.reading = False
+        self.outbox: Outbox | None = None
+        self.write_head: Operation | None = None
+        self.write_tail: Operation | None = None
+        self.write_blocked = False
+        self.plain_left = 0
+        self.retrying = False
+        self.queued_bytes = 0
+        self.queued_count = 0
+        self.queue_limit = _QUEUE_LIMIT
+        self.failed_write: Operation | None = None
+        self.free_operations: Operation | None = None
+        self.free_count = 0
+        self.bytes_sent = 0
+        self.datagrams_sent = 0
+        self.segmented_sent = 0
+        self.send_calls = 0
+        self.batches_refused = 0
+        self.writes_failed = 0
+        self.writes_refused = 0
+
+    def write(self, data: Any, count: int, target: Target) -> Operation:
+        """Queue a datagram of `count` bytes, which must not change until the operation has ended. Home thread only."""
+        operation = self.free_operations
+        if operation is not None:
+            self.free_operations = operation.next_operation
+            operation.next_operation = None
+            self.free_count -= 1
+        elif self.spare is not None:
+            operation = self.spare
+            self.spare = None
+            operation.owner = self
+            operation.kind = _OPERATION_WITH_PROGRESS
+        else:
+            operation = Operation(self.home, self, _OPERATION_WITH_PROGRESS)
+        operation.buffer = data
+        operation.count = count
+        operation.subject = target
+        operation.options = _WRITE
+        self.submit_write(operation)
+        return operation
+
+    def flush(self) -> Operation:
+        """An operation that ends when all writes so far have: True, or False when one failed and nobody has seen it."""
+        operation = Operation(self.home, self, _OPERATION)
+        operation.options = _FLUSH
+        self.submit_write(operation)
+        return operation
+
+    def submit_write(self, operation: Operation) -> None:
+        """Queue a datagram or a flush marker."""
+        if self.phase != _OPEN:
+            operation.finish(_ERROR, None, self.closed_error())
+            return
+        count = operation.count
+        if operation.options == _WRITE:
+            if self.queued_bytes + count > self.queue_limit and self.queued_count > 0:
+                self.writes_refused += 1
+                reason = (
+                    f"{self.label}: {self.queued_bytes} bytes are queued, the limit is {self.queue_limit}; await writes"
+                )
+                self._fail(operation, errors.from_errno(errno.ENOBUFS, reason))
+                return
+            self.queued_bytes += count + _OVERHEAD
+            self.queued_count += 1
+        if self.write_head is None:
+            self.write_head = operation
+        else:
+            assert self.write_tail is not None
+            self.write_tail.next_operation = operation
+        self.write_tail = operation
+        if self.write_blocked:
+            return
+        if self.queued_count >= _FLUSH_COUNT or self.queued_bytes - self.queued_count * _OVERHEAD >= _FLUSH_MARK:
+            if self.home.turn_bytes < _TURN_BYTES_LIMIT:
+                self._send_queue()
+            elif self.hub is not None:
+                self.hub.defer(self)
+        elif not self.dirty and self.hub is not None:
+            self.hub.mark_dirty(self)
+
+    def enter_write(self, operation: Operation) -> None:
+        """`submit_write` as a callback."""
+        self.submit_write(operation)
+
+    def prepare_wait(self, operation: Operation) -> None:
+        """Waiting on any queued write sends all of them, within the loop turn's budget."""
+        if operation.options < _WRITE or self.write_head is None or self.write_blocked:
+            return
+        home = self.home
+        if home.immediate < _IMMEDIATE_LIMIT and home.turn_bytes < _TURN_BYTES_LIMIT:
+            home.immediate += 1
+            self._send_queue()
+        elif self.hub is not None:
+            self.hub.defer(self)
+
+    def _send_queue(self) -> None:
+        """Send what is queued until the kernel takes no more."""
+        outbox = self.outbox
+        if outbox is None:
+            outbox = self.outbox = Outbox()
+        while self.write_head is not None and not self.write_blocked:
+            if self.write_head.options == _FLUSH:
+                self._end_flush()
+                continue
+            outbox.clear()
+            count = 0
+            operation: Operation | None = self.write_head
+            while operation is not None and operation.options == _WRITE:
+                if not outbox.add(operation.buffer, operation.count, operation.subject, count < self.plain_left):
+                    break
+                count += 1
+                operation = operation.next_operation
+            operation = None
+            sent = outbox.send(self.fd, self.plain_socket)
+            self.send_calls += 1
+            if sent < 0:
+                self._refused(-sent, outbox.first_count())
+                continue
+            self._account(sent)
+            if (
+                self.write_head is not None  # type: ignore[redundant-expr]  # pyright: ignore[reportUnnecessaryComparison]
+                and self.phase == _OPEN
+                and not self.home.has_budget()
+            ):
+                assert self.hub is not None
+                self.hub.defer(self)
+                return
+
+    def _account(self, sent: int) -> None:
+        """The kernel took the first `sent` datagrams: end their operations, once all of them are accounted for."""
+        self.datagrams_sent += sent
+        self.retrying = False
+        if self.plain_left > 0:
+            self.plain_left = self.plain_left - sent if self.plain_left > sent else 0
+        done = self.write_head
+        operation = done
+        last: Operation | None = None
+        size = 0
+        self.queued_count -= sent
+        self.queued_bytes -= sent * _OVERHEAD
+        while sent > 0:
+            assert operation is not None
+            size += operation.count
+            last = operation
+            operation = operation.next_operation
+            sent -= 1
+        assert last is not None
+        last.next_operation = None
+        last = None
+        self.write_head = operation
+        if operation is None:
+            self.write_tail = None
+        operation = None
+        self.queued_bytes -= size
+        self.bytes_sent += size
+        self.home.turn_bytes += size
+        while done is not None:
+            following = done.next_operation
+            done.next_operation = None
+            resume = done.settle(_COMPLETED, done.count, None)
+            if not resume and done.bare and is_sole(done) and self.free_count < _FREE_LIMIT:
+                self._recycle(done)
+            done = following
+            following = None
+            if resume:
+                self.home.resume()
+
+    def _recycle(self, operation: Operation) -> None:
+        """Nobody holds it: make it as new, for the next write."""
+        operation.state = _STARTED
+        operation.result_value = None
+        operation.blocking = operation.task_waits = operation.face = False
+        operation.next_operation = self.free_operations
+        self.free_operations = operation
+        self.free_count += 1
+
+    def _unqueue(self, operation: Operation) -> None:
+        """Take the first operation, a write, out of the queue."""
+        self.write_head = operation.next_operation
+        operation.next_operation = None
+        if self.write_head is None:
+            self.write_tail = None
+        self.queued_bytes -= operation.count + _OVERHEAD
+        self.queued_count -= 1
+
+    def forget_queued(self, operation: Operation) -> None:
+        """A queued write was taken out without being sent."""
+        self.queued_bytes -= operation.count + _OVERHEAD
+        self.queued_count -= 1
+
+    def _end_flush(self) -> None:
+        marker = self.write_head
+        assert marker is not None
+        self.write_head = marker.next_operation
+        marker.next_operation = None
+        if self.write_head is None:
+            self.write_tail = None
+        failed, self.failed_write = self.failed_write, None
+        marker.finish(_COMPLETED, failed is None or failed.error_seen, None)
+
+    def _refused(self, code: int, group: int) -> None:
+        """The kernel did not take the first group, of `group` datagrams."""
+        head = self.write_head
+        assert head is not None
+        if code == errno.EAGAIN:
+            self.write_blocked = True
+            self.update_events()
+            return
+        if group > 1:
+            self.batches_refused += 1
+            self.plain_left = group
+            if code in _TOO_BIG:
+                head.subject.segment_limit = head.count - 1
+            elif code in _NOT_ABLE:
+                head.subject.segment_limit = 0
+            return
+        if code in _REPORTED and not self.retrying and self.read_errors() > 0:
+            self.retrying = True
+            return
+        self.retrying = False
+        if self.plain_left > 0:
+            self.plain_left -= 1
+        self._unqueue(head)
+        self._fail(head, errors.from_errno(code, f"{self.label}: sending failed: {descriptor.explain(code)}"))
+
+    def _fail(self, operation: Operation, error: Any) -> None:
+        self.writes_failed += 1
+        self.failed_write = operation
+        operation.finish(_ERROR, None, error)
+
+    def _fail_writes(self, error: Any) -> None:
+        """Fail everything queued."""
+        operation = self.write_head
+        self.write_head = self.write_tail = None
+        self.queued_bytes = self.queued_count = 0
+        while operation is not None:
+            following = operation.next_operation
+            operation.next_operation = None
+            if operation.options == _FLUSH:
+                operation.finish(_COMPLETED, False, None)
+            else:
+                operation.finish(_ERROR, None, error.with_traceback(None))
+            operation = following
+
+    def on_flush(self) -> None:
+        if self.write_head is not None and not self.write_blocked:
+            self._send_queue()
+
+    def has_unsent(self) -> bool:
+        return self.write_head is not None
+
+    def update_events(self) -> None:
+        """Watch for what is wanted now."""
+
+    def read_errors(self) -> int:
+        """Take what the error queue holds, and tell the readers; the number of errors."""
+        return 0
+
+    def closed_error(self) -> OSError:
+        """What a call gets that comes too late."""
+        if self.home.dropped:
+            return errors.closed(f"{self.label}", "it belongs to the parent process")
+        return errors.closed(f"{self.label}")
