@@ -74,13 +74,12 @@ class Outbox:
         self._pieces = 0
         self._open = False
 
-    def add(self, data: Any, size: int, target: Target, plain: bool) -> bool:
+    def add(self, whole: Any, size: int, target: Target, plain: bool) -> bool:
         """Take a datagram of `size` bytes along; `plain`: not in a segmented one. False when there is no room."""
         if self._pieces == PIECES:
             return False
-        if not isinstance(data, (bytes, BufferBase, memoryview)):
+        if not issubclass(type(whole), (bytes, BufferBase, memoryview)):
             raise TypeError("bytes, a Buffer or a memoryview is needed")
-        whole: Any = data
         length = len(whole)
         if size > length:
             raise BufferError("the data became shorter")
