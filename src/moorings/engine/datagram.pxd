@@ -9,7 +9,7 @@ cdef class Datagram:
     cdef public Py_ssize_t offset
     cdef public Py_ssize_t size
     cdef public bint truncated
-    cdef public object data
+    cdef public object kept
     cdef public object error
     cdef public object name
     cdef public object destination

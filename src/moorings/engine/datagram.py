@@ -34,13 +34,13 @@ class Datagram:
 
     __slots__ = (
         "__weakref__",
-        "data",
         "destination",
         "error",
         "hop_limit",
         "inbox",
         "index",
         "interface",
+        "kept",
         "name",
         "offset",
         "reader",
@@ -57,7 +57,7 @@ class Datagram:
         self.offset = 0
         self.size = 0
         self.truncated = False
-        self.data: Any = None
+        self.kept: Any = None
         self.error: Any = None
         self.name: Any = None
         self.destination: Any = None
@@ -68,28 +68,33 @@ class Datagram:
         self.timestamp_ns = 0
         self.reader: Any = None
 
+    @property
+    def data(self) -> Any:
+        """Its bytes; a read-only view where it is long. Raises `error` where there is one."""
+        return self.payload()
+
     def payload(self) -> Any:
         """Its bytes; a read-only view where it is long. Raises `error` where there is one."""
         if self.error is not None:
             raise self.error.with_traceback(None)
-        if self.data is None:
+        if self.kept is None:
             self.keep()
-        return self.data
+        return self.kept
 
     def keep(self) -> None:
         """Become independent of the shared memory."""
         inbox = self.inbox
-        if inbox is None or self.data is not None:
+        if inbox is None or self.kept is not None:
             return
         if self.size <= _KEPT_COPY_LIMIT:
-            self.data = inbox.copy(self.index, self.offset, self.size)
+            self.kept = inbox.copy(self.index, self.offset, self.size)
         else:
-            self.data = inbox.view(self.index, self.offset, self.size)
+            self.kept = inbox.view(self.index, self.offset, self.size)
         self.inbox = None
 
     def clear(self) -> None:
         """Forget everything, to serve again."""
         self.inbox = None
-        self.data = None
+        self.kept = None
         self.error = None
         self.reader = None
