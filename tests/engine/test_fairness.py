@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.engine.pairs import receive, stream_and_peer
 
+from moorings.engine.hub import Hub, Source
 from moorings.engine.stream_writing import WRITE_FLUSH_MARK
-from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
+from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT, current_home
 
 if TYPE_CHECKING:
     from moorings.engine.tcp_stream import TcpStream
@@ -59,3 +60,38 @@ async def test_loop_of_writes_lets_others_run(size: int) -> None:
             group.create_task(receive(peer, total))
             between = await sent_between_turns(stream, size, total)
         assert between <= CALLBACKS_PER_TURN * most
+
+
+class Greedy(Source):
+    """Something that always has more to do than one turn's budget allows."""
+
+    def __init__(self, hub: Hub) -> None:
+        Source.__init__(self)
+        self.hub = hub
+        self.served = 0
+        self.ended = False
+
+    def on_turn(self) -> None:
+        assert self.hub is not None
+        if self.ended:
+            return
+        if self.hub.home.has_budget():
+            self.served += 1
+            self.hub.home.turn_bytes += TURN_BYTES_LIMIT // 4
+        self.hub.defer(self)
+
+
+async def test_a_budget_that_serves_only_some_goes_round() -> None:
+    hub = Hub(current_home())
+    sources = [Greedy(hub) for _ in range(10)]
+    for source in sources:
+        hub.defer(source)
+    turns = 50
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for source in sources:
+        source.ended = True
+    await asyncio.sleep(0)
+    served = [source.served for source in sources]
+    assert max(served) - min(served) <= 1, served
+    assert sum(served) >= 4 * (turns - 2)

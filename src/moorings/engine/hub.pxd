@@ -31,6 +31,7 @@ cdef class Hub:
     cdef public unsigned int next_serial
     cdef public Source dirty_head
     cdef public Source deferred_head
+    cdef public Source deferred_tail
     cdef public bint flush_scheduled
     cdef public bint turn_scheduled
     cdef public object guard

@@ -97,6 +97,7 @@ class Hub:
         "block",
         "count",
         "deferred_head",
+        "deferred_tail",
         "dirty_head",
         "epoll",
         "flush_scheduled",
@@ -118,6 +119,7 @@ class Hub:
         self.next_serial = 1
         self.dirty_head: Source | None = None
         self.deferred_head: Source | None = None
+        self.deferred_tail: Source | None = None
         self.flush_scheduled = False
         self.turn_scheduled = False
         self.guard: Any = None
@@ -197,7 +199,7 @@ class Hub:
         self.free_slots = []
         self.count = 0
         self.dirty_head = None
-        self.deferred_head = None
+        self.deferred_head = self.deferred_tail = None
         epoll = self.epoll
         self.epoll = None
         if epoll is not None:
@@ -315,8 +317,11 @@ class Hub:
         if source.deferred:
             return
         source.deferred = True
-        source.next_deferred = self.deferred_head
-        self.deferred_head = source
+        if self.deferred_tail is None:
+            self.deferred_head = source
+        else:
+            self.deferred_tail.next_deferred = source
+        self.deferred_tail = source
         if not self.turn_scheduled:
             self.turn_scheduled = True
             try:
@@ -326,21 +331,35 @@ class Hub:
                 self.home.usable("receiving")
                 raise
 
+    def _put_first(self, first: Source, last: Source | None) -> None:
+        """Those that this turn could not serve stand before those that it did serve and that have more to do."""
+        assert last is not None
+        last.next_deferred = self.deferred_head
+        self.deferred_head = first
+        if self.deferred_tail is None:
+            self.deferred_tail = last
+        if not self.turn_scheduled:
+            self.turn_scheduled = True
+            self.home.loop.call_soon(self._on_turn)
+
     def _on_turn(self) -> None:
         home = self.home
         self.turn_scheduled = False
         source = self.deferred_head
-        self.deferred_head = None
+        last = self.deferred_tail
+        self.deferred_head = self.deferred_tail = None
         home.new_turn()
         home.in_callback = True
         home.eager = True
         try:
-            while source is not None:
+            while source is not None and home.has_budget():
                 following = source.next_deferred
                 source.next_deferred = None
                 source.deferred = False
                 source.on_turn()
                 source = following
+            if source is not None:
+                self._put_first(source, last)
             if self.dirty_head is not None:
                 self.flush_dirty()
         finally:

@@ -1,6 +1,6 @@
 cimport cython
 
-from moorings._native cimport send_many, send_one, shut_down_writing
+from moorings._native cimport send_many, send_one, shut_down_writing, thread_ident
 from moorings.engine.hub cimport Hub, Source
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
@@ -25,6 +25,8 @@ cdef class WritingStream(ReadingStream):
     cdef public Operation refused_write
 
     cpdef Operation write(self, object data, Py_ssize_t count)
+    @cython.locals(operation=Operation, here=bint)
+    cpdef Operation write_copied(self, object data)
     cpdef Operation flush(self)
     @cython.locals(count=Py_ssize_t)
     cpdef submit_write(self, Operation operation)

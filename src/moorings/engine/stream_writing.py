@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.engine.stream_reading import ReadingStream
 from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
+from moorings.foundation.operation import Operation
 
 if TYPE_CHECKING:
     import cython
 
     from moorings.engine.hub import Hub
-    from moorings.foundation.operation import Operation
 else:
     from moorings import _cython_stub as cython
 
 if cython.compiled:
     pass
 else:
-    from moorings._pure import send_many, send_one, shut_down_writing
+    from moorings._pure import send_many, send_one, shut_down_writing, thread_ident
 
 #: Un-awaited writes are sent at once when this many bytes are queued.
 WRITE_FLUSH_MARK = 65536
@@ -94,6 +94,33 @@ class WritingStream(ReadingStream):
         operation.count = count
         operation.options = _WRITE
         self.submit_write(operation)
+        return operation
+
+    def write_copied(self, data: Any) -> Operation:
+        """`write` for the Python face: any thread, any bytes-like object, which may change at once.
+
+        What is known at the call is raised here, on the home thread: who does not await the operation would never know
+        that these bytes are missing.
+        """
+        if self.shut_wanted:
+            raise self.closed_error()
+        payload = data if type(data) is bytes else memoryview(data).tobytes()
+        here = thread_ident() == self.home.thread_id
+        operation = (
+            self.new_operation(_OPERATION_WITH_PROGRESS)
+            if here
+            else Operation(self.home, self, _OPERATION_WITH_PROGRESS)
+        )
+        operation.face = True
+        operation.options = _WRITE
+        operation.buffer = payload
+        operation.count = len(payload)
+        if here:
+            self.submit_write(operation)
+            if operation.state == _ERROR:
+                operation.outcome()
+        else:
+            self.home.call(self.enter_write, operation)
         return operation
 
     def flush(self) -> Operation:

@@ -16,6 +16,7 @@ import threading
 import warnings
 from asyncio import CancelledError
 from collections.abc import Awaitable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
 from moorings.foundation.projection import check_object, final
@@ -115,7 +116,8 @@ class EventSource(Generic[S, A]):
             except (Exception, CancelledError) as error:  # noqa: BLE001 (a handler is foreign code)
                 report(error, handler)
                 continue
-            if result is not None and isinstance(result, Awaitable):
+            # The type first: it costs much less than the abstract class does.
+            if result is not None and (type(result) is CoroutineType or isinstance(result, Awaitable)):
                 awaitable: Awaitable[Any] = cast("Any", result)
                 if start is None:
                     pending.append((handler, awaitable))

@@ -22,6 +22,7 @@ import os
 import weakref
 from collections import deque
 from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings import errors
@@ -302,7 +303,10 @@ class Accepting:
         if isinstance(awaitable, Serving):
             connection = awaitable.connection
             awaitable = awaitable.awaitable
-        coroutine: Coroutine[Any, Any, Any] = awaitable if inspect.iscoroutine(awaitable) else _finish(awaitable)
+        # The type first: the general question costs a tenth of what a short connection does.
+        given: Any = awaitable
+        ready = type(given) is CoroutineType or inspect.iscoroutine(given)
+        coroutine: Coroutine[Any, Any, Any] = given if ready else _finish(given)
         task: asyncio.Task[Any] = self.home.loop.create_task(coroutine)
         self.tasks[task] = connection
         task.add_done_callback(self._task_ended)

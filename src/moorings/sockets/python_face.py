@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from moorings import errors
 from moorings.foundation.at_home import run_at_home
-from moorings.foundation.operation import OPERATION_WITH_PROGRESS, Operation
 from moorings.sockets.connection import State, post
 from moorings.streams.views import check_separator
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 READ_UNTIL_LIMIT = 65536
 #: Bytes that `read` returns at most by default.
 READ_SIZE = 65536
-_WRITE = 32
-_ERROR = 3
 
 
 class StreamFace:
@@ -127,23 +124,8 @@ class StreamFace:
         is known at the call is raised by the call itself (on another thread than the socket's, by awaiting).
         Cancellation: *retry safe* for the connection, but the data stays queued: it may have been sent.
         """
-        stream = self._stream("write")
-        if stream.shut_wanted:
-            raise stream.closed_error()
-        payload = data if type(data) is bytes else memoryview(data).tobytes()
-        here = stream.home.on_home_thread()
-        operation = Operation(stream.home, stream, OPERATION_WITH_PROGRESS)
-        operation.face = True
-        operation.options = _WRITE
-        operation.buffer = payload
-        operation.count = len(payload)
-        if here:
-            stream.submit_write(operation)
-            if operation.state == _ERROR:
-                operation.outcome()  # raises: who does not await it would never know that these bytes are missing
-        else:
-            stream.home.call(stream.enter_write, operation)
-        return operation
+        operation: Any = self._stream("write").write_copied(data)
+        return operation  # type: ignore[no-any-return]
 
     async def flush(self) -> None:
         """Send everything queued and wait until the kernel has it.

@@ -234,6 +234,21 @@ class ScriptedStream(OperationOwner):
         self.submit_write(operation)
         return operation
 
+    def write_copied(self, data: Any) -> Operation:
+        """`write` for the Python face."""
+        if self.shut_wanted:
+            raise self.closed_error()
+        payload = bytes(data)
+        operation = Operation(self.home, self, OPERATION_WITH_PROGRESS)
+        operation.face = True
+        operation.buffer = payload
+        operation.count = len(payload)
+        operation.options = _WRITE
+        self.home.call(self.submit_write, operation)
+        if operation.state == _ERROR:
+            operation.outcome()
+        return operation
+
     def flush(self) -> Operation:
         """An operation that ends when all writes queued so far have: True, or False when one of them failed."""
         operation = Operation(self.home, self, OPERATION)
