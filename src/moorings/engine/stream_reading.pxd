@@ -5,7 +5,7 @@ from moorings.engine.hub cimport Hub, Source
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 
-cdef Py_ssize_t _FILL_SIZE, _BULK_SIZE, _DIRECT_SIZE, _AGAIN_SIZE
+cdef Py_ssize_t _FILL_SIZE, _BULK_SIZE, _DIRECT_SIZE
 cdef int _COMPLETED, _ERROR, _OPEN
 cdef int _PARTIAL, _READ_AHEAD, _FILL
 cdef int _EAGAIN, _IMMEDIATE_LIMIT

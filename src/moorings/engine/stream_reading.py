@@ -53,11 +53,6 @@ BULK_SIZE = 16384
 #: Bytes that such a receive asks for at most: a peer that announces much and sends little costs no more memory.
 DIRECT_SIZE = 1048576
 
-#: After a receive of at least this size the next read asks the kernel at once: while so much was copied, more has
-#: mostly come, and a call in vain costs less than waiting for an event.
-AGAIN_SIZE = 65536
-
-_AGAIN_SIZE = AGAIN_SIZE
 _DIRECT_SIZE = DIRECT_SIZE
 _FILL_SIZE = STASH_FILL_SIZE
 _BULK_SIZE = BULK_SIZE
@@ -273,7 +268,7 @@ class ReadingStream(Source):
         if count <= 0:
             self._nothing_received(count)
             return count
-        if count < asked and count < _AGAIN_SIZE and not self.hang_up:
+        if count < asked and not self.hang_up:
             self.readable = False
         self.bulk = count >= _BULK_SIZE
         self.bytes_received += count
