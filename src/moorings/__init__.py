@@ -4,7 +4,7 @@ The names most programs need. The rest stands in the rooms, and under `winrt.win
 """
 
 from moorings._native_switch import native_mode  # isort: skip  # first: picks native or pure
-from moorings._face import Listening, adopt, blocking, connect, listen
+from moorings._face import Listening, ListeningDatagrams, adopt, blocking, connect, listen
 from moorings.engine.interface import EndReason
 from moorings.foundation.async_info import (
     IAsyncAction,
@@ -21,6 +21,9 @@ from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
 from moorings.sockets.accepting import DrainReport
+from moorings.sockets.datagram_limits import DatagramCounters
+from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs
+from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import (
     SocketErrorStatus,
     SocketProtectionLevel,
@@ -45,6 +48,9 @@ __all__ = [
     "ByteOrder",
     "DataReader",
     "DataWriter",
+    "DatagramCounters",
+    "DatagramSocket",
+    "DatagramSocketMessageReceivedEventArgs",
     "DrainReport",
     "EndReason",
     "EndpointPair",
@@ -59,6 +65,7 @@ __all__ = [
     "InputStreamOptions",
     "ListenerReport",
     "Listening",
+    "ListeningDatagrams",
     "Monitor",
     "ProgramSnapshot",
     "RoundTripTimeStatistics",

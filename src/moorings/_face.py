@@ -14,7 +14,7 @@ import inspect
 import socket
 import weakref
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
 from moorings import errors
 from moorings.foundation.at_home import run_at_home
@@ -25,6 +25,7 @@ from moorings.foundation.projection import check_float
 from moorings.names.host_name import HostName
 from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.connection import post
+from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
     from types import TracebackType
 
+    from moorings.foundation.async_info import IAsyncOperationWithProgress
+    from moorings.sockets.datagram_limits import DatagramCounters, DatagramLimits
+    from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
     from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs as Args
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
-_LATER = {"tls": "TLS", "udp": "UDP", "ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCOMM"}
+_LATER = {"tls": "TLS", "ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCOMM"}
 
 
 _COMPLETED = 1
@@ -45,6 +49,7 @@ _COMPLETED = 1
 class _Target(NamedTuple):
     host: str
     service: str
+    scheme: str
 
 
 class _Options(NamedTuple):
@@ -53,7 +58,9 @@ class _Options(NamedTuple):
 
 
 def _parse(url: str, *, listening: bool) -> _Target:
-    """`tcp://host:port`; a listener may leave out the host (all addresses) and the port (the system picks)."""
+    """`tcp://host:port` or `udp://host:port`; a listener may leave out the host (all addresses) and the port (the
+    system picks one).
+    """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"a URL such as 'tcp://127.0.0.1:1337' is needed, not {type(url).__name__}")
     scheme, colon, rest = url.partition("://")
@@ -62,15 +69,16 @@ def _parse(url: str, *, listening: bool) -> _Target:
         raise errors.invalid_argument(f"{url!r} is no URL; write it as 'tcp://host:port'")
     if scheme in _LATER:
         raise errors.not_implemented(f"a {scheme}:// URL", _LATER[scheme])
-    if scheme != "tcp":
-        raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; use 'tcp://host:port'")
+    if scheme not in {"tcp", "udp"}:
+        hint = "use 'tcp://host:port' or 'udp://host:port'"
+        raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; {hint}")
     place = rest.removesuffix("/")
     if not place or any(character in place for character in "/?#@"):
-        raise errors.invalid_argument(f"{url!r}: only 'tcp://host:port' is understood")
+        raise errors.invalid_argument(f"{url!r}: only '{scheme}://host:port' is understood")
     host, service = _split(place, url)
     if not listening and (not host or not service):
-        raise errors.invalid_argument(f"{url!r}: host and port are needed, as in 'tcp://127.0.0.1:1337'")
-    return _Target(host, service)
+        raise errors.invalid_argument(f"{url!r}: host and port are needed, as in '{scheme}://127.0.0.1:1337'")
+    return _Target(host, service, scheme)
 
 
 def _split(text: str, url: str) -> tuple[str, str]:
@@ -90,29 +98,38 @@ def _check_timeout(timeout: float | None, name: str) -> None:
         raise ValueError(f"{name} must be a number of seconds from 0, or None")
 
 
-async def connect(url: str, *, timeout: float | None = None, no_delay: bool = True) -> StreamSocket:
+async def connect(url: str, *, timeout: float | None = None, no_delay: bool = True) -> Any:
     """Connect to `tcp://host:port` and return the connected StreamSocket; use it with `async with`.
 
-    `timeout` is in seconds for everything, name look-up included; None (default) leaves 180 s to each address. The
-    port may be a service name. Errors: ConnectionRefusedError, TimeoutError, ... each with `winerror`, `status`,
+    With `udp://host:port` it is a DatagramSocket that sends to that peer and receives from nobody else; nothing is sent
+    by connecting, so it fails only where the name, or a way to it, is missing.
+
+    `timeout` is in seconds for everything, name look-up included; None (default) leaves 180 s to each address. The port
+    may be a service name. Errors: ConnectionRefusedError, TimeoutError, ... each with `winerror`, `status`,
     `reason` and, for each address tried, `attempts`; E_INVALIDARG for a bad URL; E_NOTIMPL for schemes that are not
     built yet. Cancellation: *nothing happened*, *retry safe*.
     """
     target = _parse(url, listening=False)
     _check_timeout(timeout, "timeout")
-    stream_socket = StreamSocket()
-    stream_socket.control.no_delay = no_delay
+    made: StreamSocket | DatagramSocket
+    if target.scheme == "udp":
+        made = DatagramSocket()
+        give_up = made.close
+    else:
+        made = StreamSocket()
+        made.control.no_delay = no_delay
+        give_up = made.abort
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
-            await stream_socket.connect_async(HostName(target.host), target.service)
+            await made.connect_async(HostName(target.host), target.service)
     except BaseException as error:
-        stream_socket.abort()  # it may have connected in the very moment in which we were cancelled
+        give_up()  # it may have connected in the very moment in which we were cancelled
         if not isinstance(error, TimeoutError) or not limit.expired():
             raise
         reason = f"connecting to {url}: no connection within {timeout:g} s; is the host up and reachable?"
         raise errors.make(errors.WSAETIMEDOUT, reason) from error
-    return stream_socket
+    return made
 
 
 class Listening:
@@ -197,6 +214,105 @@ class Listening:
         return f"<Listening {self.listener!r}>"
 
 
+class ListeningDatagrams:
+    """A bound DatagramSocket as `moorings.listen("udp://...")` gives it: use it with `async with`, or await it.
+
+    `socket` is the DatagramSocket; `send`, `limits` and `counters` are its own. It can be iterated over.
+    """
+
+    def __init__(self, target: _Target, handler: Callable[[Message], object] | None, options: _Options) -> None:
+        self._target = target
+        self._options = options
+        self._bound = False
+        self.socket = DatagramSocket()
+        if handler is not None:
+            self.socket.add_message_received(_receiving(handler))
+
+    async def _bind(self) -> Self:
+        if not self._bound:
+            host = HostName(self._target.host) if self._target.host else None
+            await self.socket.bind_endpoint_async(host, self._target.service)
+            self._bound = True
+        return self
+
+    @property
+    def port(self) -> int:
+        """The bound UDP port."""
+        return int(self.socket.information.local_port or 0)
+
+    @property
+    def limits(self) -> DatagramLimits:
+        """The limits of the socket."""
+        return self.socket.limits
+
+    @property
+    def counters(self) -> DatagramCounters:
+        """The counters of the socket."""
+        return self.socket.counters
+
+    def send(
+        self, data: Any, to: tuple[str, int | str] | Message | None = None
+    ) -> IAsyncOperationWithProgress[int, int]:
+        """Send a datagram, as `DatagramSocket.send`."""
+        return self.socket.send(data, to)
+
+    async def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> None:
+        """Send what is queued, receive no more, wait up to `timeout` seconds for handlers to end, cancel the rest.
+
+        Errors: ValueError for a timeout that is no number. Cancellation: *object now broken*: it is closed at once.
+        """
+        _check_timeout(timeout, "timeout")
+        delivery = self.socket._link.delivery
+        try:
+            if delivery is not None:
+                await run_at_home(delivery.home, lambda: delivery.drain(timeout))
+            await self.socket.aclose()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket; handlers that run go on."""
+        self.socket.close()
+
+    async def serve_forever(self) -> None:
+        """Wait until the socket is closed, through `close()` or `drain()`. Cancellation: *nothing happened*."""
+        delivery = self.socket._link.delivery
+        if delivery is not None:
+            await run_at_home(delivery.home, delivery.until_stopped)
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """Iterate over what is received (only without a handler). Ends when the socket is closed."""
+        if not self._bound:
+            hint = "use it with 'async with', or await it first"
+            raise errors.illegal_call("moorings.listen(): it is not bound yet", hint)
+        return self.socket.__aiter__()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._bind().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self._bind()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.drain(0 if kind is not None else self._options.drain_timeout)
+
+    def __repr__(self) -> str:
+        return f"<ListeningDatagrams {self.socket!r}>"
+
+
+def _receiving(handler: Callable[[Message], object]) -> Callable[[object, Message], object]:
+    """An event handler that calls `handler` with each datagram; what the network reports is only counted."""
+
+    def receive(_socket: object, message: Message) -> object:
+        return None if message.error is not None else handler(message)
+
+    if runs_on_worker(handler):
+        mark_as_worker(receive)
+    return receive
+
+
 def _serving(handler: Callable[[StreamSocket], object]) -> Callable[[object, Args], Serving | None]:
     """An event handler that calls `handler` with the connection, and lets the connection end with it."""
 
@@ -220,13 +336,25 @@ def _serving(handler: Callable[[StreamSocket], object]) -> Callable[[object, Arg
     return serve
 
 
+@overload
 def listen(
     url: str,
     handler: Callable[[StreamSocket], object] | None = None,
     *,
     max_connections: int | None = None,
     drain_timeout: float | None = DRAIN_TIMEOUT,
-) -> Listening:
+) -> Listening: ...
+@overload
+def listen(
+    url: str, handler: Callable[[Message], object], *, drain_timeout: float | None = DRAIN_TIMEOUT
+) -> ListeningDatagrams: ...
+def listen(
+    url: str,
+    handler: Callable[[Any], object] | None = None,
+    *,
+    max_connections: int | None = None,
+    drain_timeout: float | None = DRAIN_TIMEOUT,
+) -> Any:
     """Listen on `tcp://host:port`: an async context manager.
 
     `handler(connection)` runs for each connection, as a task if it is `async def`; the connection is closed when it
@@ -237,13 +365,22 @@ def listen(
     `drain_timeout` seconds (default 10) for the connections to end and aborts the rest; leaving it through an exception
     aborts at once.
 
+    With `udp://host:port` the handler is called with each datagram, in order, `message.reply(data)` answers, and
+    `async for message in listener` iterates; what the network reports is only counted. See `ListeningDatagrams`.
+
     Errors: WSAEADDRINUSE and its like when the block is entered; E_INVALIDARG for a bad URL; TypeError and ValueError
     for a handler that cannot be called and for numbers out of range.
     """
     if handler is not None and not callable(handler):
         raise TypeError("handler must be callable")
     _check_timeout(drain_timeout, "drain_timeout")
-    return Listening(_parse(url, listening=True), handler, _Options(max_connections, drain_timeout))
+    target = _parse(url, listening=True)
+    options = _Options(max_connections, drain_timeout)
+    if target.scheme == "udp":
+        if max_connections is not None:
+            raise errors.invalid_argument(f"{url!r}: datagrams have no connections, hence no max_connections")
+        return ListeningDatagrams(target, handler, options)
+    return Listening(target, handler, options)
 
 
 async def adopt(connection: Any) -> StreamSocket:

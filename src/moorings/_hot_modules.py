@@ -26,4 +26,5 @@ HOT_MODULES = (
     "moorings.engine.datagram_port",
     "moorings.streams.buffer",
     "moorings.sockets.socket_streams",
+    "moorings.sockets.datagram_streams",
 )

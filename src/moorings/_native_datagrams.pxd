@@ -46,6 +46,7 @@ cdef class Outbox:
     cdef int sizes[GROUPS]
     cdef int group_count
     cdef int piece_count
+    cdef public Py_ssize_t segmented
     cdef Py_ssize_t last_bytes
     cdef Target last_target
     cdef bint last_open

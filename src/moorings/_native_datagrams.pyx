@@ -247,8 +247,11 @@ cdef class Outbox:
                 break
             if errno != EINTR:
                 return -errno
+        self.segmented = 0
         for index in range(done):
             datagrams += self.counts[index]
+            if self.counts[index] > 1:
+                self.segmented += self.counts[index]
         return datagrams
 
     cpdef int first_count(self):

@@ -60,12 +60,14 @@ class _Group:
 class Outbox:
     """What goes out together. `add` until it says no, `send`, `clear`; it keeps nothing alive."""
 
-    __slots__ = ("_bytes", "_groups", "_open", "_pieces")
+    __slots__ = ("_bytes", "_groups", "_open", "_pieces", "segmented")
 
     def __init__(self) -> None:
         self._groups: list[_Group] = []
         self._pieces = 0
         self._bytes = 0
+        #: Of what the last `send` gave, the datagrams that went out segmented.
+        self.segmented = 0
         self._open = False
 
     def clear(self) -> None:
@@ -108,6 +110,7 @@ class Outbox:
     def send(self, fd: int, plain_socket: Any) -> int:  # noqa: ARG002 - the compiled twin needs the descriptor
         """Send; the number of datagrams that the kernel took, or, when it did not take the first group, minus errno."""
         datagrams = 0
+        self.segmented = 0
         for group in self._groups:
             count = len(group.pieces)
             control = ((_SOL_UDP, _UDP_SEGMENT, _UINT16.pack(group.size)),) if count > 1 else ()
@@ -119,6 +122,8 @@ class Outbox:
             except OSError as error:
                 return datagrams or -(error.errno or errno.EIO)
             datagrams += count
+            if count > 1:
+                self.segmented += count
         return datagrams
 
     def first_count(self) -> int:

@@ -15,6 +15,7 @@ from tests.docs.documents import ROOT, code_words, table
 
 import moorings
 from moorings import EndpointPair, HostName, SocketProtectionLevel, errors
+from moorings.cli.options import refuse_datagrams
 from moorings.connectivity.network_adapter import NetworkAdapter
 from moorings.connectivity.network_information import NetworkInformation
 from moorings.sockets import stream_socket, stream_socket_listener
@@ -123,12 +124,13 @@ UNBUILT: dict[str, list[Callable[[], object]]] = {
         lambda: moorings.StreamSocketListener().bind_endpoint_async(HostName(BLUETOOTH), "1"),
         lambda: moorings.listen("rfcomm://a:1"),
     ],
-    "UDP": [lambda: moorings.listen("udp://:0")],
     "WebSockets": [lambda: moorings.listen("ws://:0"), lambda: moorings.listen("wss://:0")],
     "the broker": [
         lambda: moorings.StreamSocket().enable_transfer_ownership(uuid.uuid4()),
         lambda: moorings.StreamSocketListener().enable_transfer_ownership(uuid.uuid4()),
+        lambda: moorings.DatagramSocket().enable_transfer_ownership(uuid.uuid4()),
     ],
+    "UDP on the command line": [lambda: refuse_datagrams("udp://127.0.0.1:1")],
     "proxies": [lambda: NetworkInformation.get_proxy_configuration_async(None)],
     "connection profiles": [
         NetworkInformation.get_connection_profiles,
@@ -156,7 +158,7 @@ def test_every_missing_part_has_a_row() -> None:
             elif isinstance(part, ast.Name):
                 parts.add(str(getattr(importlib.import_module("moorings.connectivity.network_information"), part.id)))
     derived = {part for part in parts if part.startswith("a class that derives")}
-    in_urls = {"TLS", "UDP", "WebSockets", "RFCOMM"}
+    in_urls = {"TLS", "WebSockets", "RFCOMM"}
     assert {row["part"] for row in table(PAGE, "member", "part")} == (parts - derived) | in_urls == set(UNBUILT)
 
 
@@ -182,7 +184,7 @@ async def test_members_of_open_objects_fail_with_a_reason() -> None:
         assert await call(lambda: listening.listener.transfer_ownership("id")) == errors.E_NOTIMPL
 
 
-@pytest.mark.parametrize("scheme", ["tls", "udp", "ws", "wss", "rfcomm"])
+@pytest.mark.parametrize("scheme", ["tls", "ws", "wss", "rfcomm"])
 async def test_urls_of_what_is_not_built(scheme: str) -> None:
     connecting: Coroutine[Any, Any, object] = moorings.connect(f"{scheme}://127.0.0.1:1")
     with pytest.raises(OSError, match="which Moorings does not implement yet"):

@@ -20,6 +20,9 @@ from tests.docs.documents import DOCUMENTS, ROOT, Block, all_blocks, prose
 from tests.docs.programs import Programs, environment, interrupt, own_port
 
 import moorings
+from moorings.sockets.datagram_limits import DatagramLimits
+from moorings.sockets.datagram_socket_control import DatagramSocketControl
+from moorings.sockets.datagram_socket_information import DatagramSocketInformation
 from moorings.sockets.limits import StreamLimits
 from moorings.sockets.stream_socket_control import StreamSocketControl
 from moorings.sockets.stream_socket_information import StreamSocketInformation
@@ -115,6 +118,18 @@ NAMED = {
     "DrainReport": moorings.DrainReport,
 }
 """What the documents call the objects of the library."""
+OF_DATAGRAMS = {
+    "message": moorings.DatagramSocketMessageReceivedEventArgs,
+    "limits": DatagramLimits,
+    "socket.limits": DatagramLimits,
+    "counters": moorings.DatagramCounters,
+    "socket.counters": moorings.DatagramCounters,
+    "control": DatagramSocketControl,
+    "socket.control": DatagramSocketControl,
+    "information": DatagramSocketInformation,
+    "server": moorings.ListeningDatagrams,
+}
+"""The same, of a DatagramSocket."""
 OF_ASYNCIO = {"server.close", "server.wait_closed"}
 
 
@@ -124,8 +139,10 @@ def test_named_members_exist(path: Path) -> None:
     missing: list[str] = []
     for code in re.findall(r"`([^`]+)`", prose(path)):
         for owner, member in re.findall(r"(?<![\w.])((?:\w+\.)?\w+)\.(\w+)", code):
-            known = NAMED.get(owner)
-            if known is None or member == "py" or f"{owner}.{member}" in OF_ASYNCIO or hasattr(known, member):
+            known = [kinds[owner] for kinds in (NAMED, OF_DATAGRAMS) if owner in kinds]
+            if not known or member == "py" or f"{owner}.{member}" in OF_ASYNCIO:
+                continue
+            if any(hasattr(kind, member) for kind in known):
                 continue
             if owner == "moorings" and importlib.util.find_spec(f"moorings.{member}"):
                 continue

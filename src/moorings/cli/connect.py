@@ -15,7 +15,7 @@ import click
 import moorings
 from moorings.cli.exit_codes import EXIT_OK, EXIT_TERMINATED
 from moorings.cli.loops import loop_option, runner_of
-from moorings.cli.options import Seconds, url_errors
+from moorings.cli.options import Seconds, refuse_datagrams, url_errors
 from moorings.cli.pipes import Manner, Telling, exchange
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import INTERVAL, Reporter, milliseconds, peer_of
@@ -132,6 +132,7 @@ async def _run(options: Options) -> int:
 async def _talk(options: Options) -> None:
     reporter = Reporter(sys.stderr, as_json=options.telling.as_json)
     begin = time.monotonic()
+    refuse_datagrams(options.url)
     with url_errors():
         async with _telling(reporter, options.url):
             connection = await moorings.connect(options.url, timeout=options.timeout)

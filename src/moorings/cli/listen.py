@@ -19,7 +19,7 @@ import moorings
 from moorings.cli.echo_server import EchoServer
 from moorings.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, CommandError
 from moorings.cli.loops import loop_option, runner_of
-from moorings.cli.options import Seconds, url_errors
+from moorings.cli.options import Seconds, refuse_datagrams, url_errors
 from moorings.cli.output import describe_error
 from moorings.cli.pipes import Manner, Telling, exchange
 from moorings.cli.standard_streams import Sink, Source
@@ -173,6 +173,7 @@ async def _start(
     options: Options, handler: Callable[[StreamSocket], object] | None, limit: int | None
 ) -> moorings.Listening:
     """Listen, and tell the address."""
+    refuse_datagrams(options.url)
     with url_errors():
         listening = await moorings.listen(options.url, handler, max_connections=limit)
     acceptor = listening.listener._accepting.acceptor

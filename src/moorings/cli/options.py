@@ -37,6 +37,12 @@ class Seconds(_ParamType):
         return number
 
 
+def refuse_datagrams(url: str) -> None:
+    """`udp://` is something for programs so far: E_NOTIMPL."""
+    if url.lower().startswith("udp://"):
+        raise errors.not_implemented("a udp:// URL", "UDP on the command line")
+
+
 @contextmanager
 def url_errors() -> Generator[None]:
     """A URL that the library does not understand is a wrong argument."""

@@ -31,6 +31,7 @@ cdef class DatagramPort(SendingPort):
     cdef public object on_release
     cdef public unsigned long long bytes_received
     cdef public unsigned long long datagrams_received
+    cdef public unsigned long long coalesced_received
     cdef public unsigned long datagrams_dropped
     cdef public unsigned long errors_received
     cdef public unsigned long receive_calls

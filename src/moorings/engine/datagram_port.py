@@ -82,6 +82,7 @@ class DatagramPort(SendingPort):
 
     __slots__ = (
         "bytes_received",
+        "coalesced_received",
         "datagrams_dropped",
         "datagrams_received",
         "drop_newest",
@@ -123,6 +124,7 @@ class DatagramPort(SendingPort):
         self.on_release: Any = None
         self.bytes_received = 0
         self.datagrams_received = 0
+        self.coalesced_received = 0
         self.datagrams_dropped = 0
         self.errors_received = 0
         self.receive_calls = 0
@@ -277,6 +279,8 @@ class DatagramPort(SendingPort):
         offset = 0
         size = inbox.size
         segment = inbox.segment
+        if segment < size:
+            self.coalesced_received += (size + segment - 1) // segment
         while True:
             datagram = self.spare_datagram
             self.spare_datagram = None

@@ -241,6 +241,7 @@ class SendingPort(Source):
             if sent < 0:
                 self._refused(-sent, outbox.first_count())
                 continue
+            self.segmented_sent += outbox.segmented
             self._account(sent)
             if (
                 self.write_head is not None  # type: ignore[redundant-expr]  # pyright: ignore[reportUnnecessaryComparison]

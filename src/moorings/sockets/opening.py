@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from moorings.connectivity.network_adapter import NetworkAdapter
+    from moorings.names.service_names import Protocols
     from moorings.sockets.connection import Settings
 
 # From the oldest to the newest; a floor may not be above what is asked for.
@@ -74,20 +75,20 @@ def refuse_bluetooth(host: HostName | None, member: str) -> None:
         raise errors.not_implemented(f"{member} with a Bluetooth address", "RFCOMM")
 
 
-async def local_port(service: str) -> int:
+async def local_port(service: str, protocol: Protocols = "tcp") -> int:
     """The port of a local service: "" and "0" let the system pick. WSATYPE_NOT_FOUND for an unknown name."""
     name = parse_service_name(service or "0", "local service")
     if name.port is not None:
         return name.port
-    port = await default_resolver().service_port(name.text, "tcp")
+    port = await default_resolver().service_port(name.text, protocol)
     if port is None:
         raise errors.make(errors.WSATYPE_NOT_FOUND, f"local service {service!r} is not in the services file")
     return port
 
 
-async def local_sockaddr(host: HostName, service: str, family: int) -> tuple[Any, ...]:
+async def local_sockaddr(host: HostName, service: str, family: int, protocol: Protocols = "tcp") -> tuple[Any, ...]:
     """The socket address of a local end for `family`; ERROR_NO_DATA where the host has none of it."""
-    port = await local_port(service)
+    port = await local_port(service, protocol)
     for address in await default_resolver().addresses(host, family):
         if address.family == family:
             return address.sockaddr(port)

@@ -1,0 +1,161 @@
+"""The Python face of a DatagramSocket: send, receive, iterate, with asyncio's semantics."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, get_running_loop
+from typing import TYPE_CHECKING, Any, Self
+
+from moorings import errors
+from moorings.foundation.at_home import run_at_home
+from moorings.sockets.connection import State
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from moorings.engine.datagram_port import DatagramPort
+    from moorings.foundation.async_info import IAsyncOperationWithProgress
+    from moorings.foundation.operation import Operation
+    from moorings.sockets.datagram_link import DatagramLink
+    from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
+
+_COMPLETED = 1
+# What a receive fails with that is no report of the network.
+_OURS = frozenset((errors.RO_E_CLOSED, errors.E_ILLEGAL_METHOD_CALL, errors.ERROR_OPERATION_ABORTED))
+
+
+class DatagramFace:
+    """Mixed into DatagramSocket. Called from another loop or thread the methods work on the socket's own loop."""
+
+    __slots__ = ()
+
+    _link: DatagramLink
+
+    def _require(self, member: str) -> None:
+        raise NotImplementedError
+
+    def _has_handlers(self) -> bool:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the socket."""
+        raise NotImplementedError
+
+    def send(
+        self, data: Any, to: tuple[str, int | str] | Message | None = None
+    ) -> IAsyncOperationWithProgress[int, int]:
+        """Queue `data` (bytes-like) as one datagram; awaiting the result sends the queue and gives the bytes.
+
+        `to` is (host, port), a received message, whose sender it then goes to, or None for the connected peer. A name
+        is looked up first. An unbound socket is bound. Without `await` it is sent at the end of the loop turn, with
+        `flush()`, or when 64 KiB or 1024 datagrams are queued; what is of one size for one peer leaves in one system
+        call.
+
+        Errors: TypeError and E_INVALIDARG for bad arguments; E_ILLEGAL_METHOD_CALL without a peer, and for unicast with
+        `control.multicast_only`; RO_E_CLOSED after `close()`; WSAEMSGSIZE for what no datagram holds; WSAENOBUFS when
+        the queue is full (`limits`); those of look-up and network. What is known at the call is raised by the call.
+        Cancellation: a datagram that is still queued is not sent; the socket lives on.
+        """
+        self._require("send")
+        return self._link.send(data, to)
+
+    async def flush(self) -> bool:
+        """Send everything queued and wait until the kernel has it: True, or False when a send failed unseen.
+
+        Cancellation: *retry safe*: the datagrams stay queued.
+        """
+        self._require("flush")
+        port = self._link.port
+        if port is None:
+            return True
+        if get_running_loop() is not port.home.loop:
+            return await run_at_home(port.home, self.flush)
+        sent: bool = await port.flush()
+        return sent
+
+    async def receive(self) -> Message:
+        """Wait for one datagram: its `data`, `remote_address`, `remote_port`, `local_address`, `interface`, ...
+
+        Receiving starts with the first call; from then on up to `limits.receive_queue_limit` datagrams are kept between
+        calls. Several tasks may wait; they are served in turn.
+
+        Errors: what the network reports comes out here, such as ConnectionResetError for a peer where nobody listens,
+        and the socket lives on; E_ILLEGAL_METHOD_CALL before it is bound or connected, and beside a `message_received`
+        handler; RO_E_CLOSED after `close()`, which ends a waiting call with ERROR_OPERATION_ABORTED. Cancellation:
+        *nothing happened*, *retry safe*: no datagram is lost.
+        """
+        self._require("receive")
+        port = self._link.port
+        if self._has_handlers():
+            raise errors.illegal_call(f"{self._link}: receive() beside a message_received handler", "use one of both")
+        assert port is not None
+        if get_running_loop() is not port.home.loop:
+            return await run_at_home(port.home, self.receive, lambda message: _put_back(port, message))
+        operation: Operation = port.receive()
+        try:
+            message: Message = await operation
+        except CancelledError:
+            if operation.state == _COMPLETED:
+                _put_back(port, operation.result_value)
+            raise
+        return message
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """Iterate over what is received, until the socket is closed.
+
+        What the network reports is passed over, and counted in `counters.errors`: one peer that has gone must not end
+        the iteration for all others. Errors: as `receive`.
+        """
+        self._require("receive")
+        return _Messages(self)
+
+    async def aclose(self) -> None:
+        """Send what is queued, then `close()`. Cancellation: *object now broken*: it is closed at once."""
+        link = self._link
+        port = link.port
+        try:
+            if port is not None and link.state == State.OPEN and not port.home.dropped and port.has_unsent():
+                await self.flush()
+        finally:
+            self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.aclose()
+        else:
+            self.close()
+
+
+def _put_back(port: DatagramPort, message: Any) -> None:
+    """A receive was cancelled in the very moment in which it had its datagram (home thread)."""
+    if port.queue is not None:
+        port.queue.appendleft(message)
+        port.on_turn()
+
+
+class _Messages:
+    """The iterator of `async for message in socket`."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: DatagramFace) -> None:
+        self._socket = socket
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        socket = self._socket
+        while True:
+            try:
+                return await socket.receive()
+            except OSError as error:
+                if socket._link.state == State.CLOSED:  # pyright: ignore[reportPrivateUsage]
+                    raise StopAsyncIteration from None
+                if getattr(error, "winerror", 0) in _OURS:
+                    raise
