@@ -46,10 +46,10 @@ cdef class Outbox:
     cdef int sizes[GROUPS]
     cdef int group_count
     cdef int piece_count
-    cdef public Py_ssize_t segmented
     cdef Py_ssize_t last_bytes
     cdef Target last_target
     cdef bint last_open
+    cdef readonly Py_ssize_t segmented
     cpdef clear(self)
     cpdef bint add(self, object data, Py_ssize_t size, Target target, bint plain)
     cpdef Py_ssize_t send(self, int fd, object plain_socket)
@@ -68,6 +68,7 @@ cdef class Inbox:
     cdef object known_destination_name
     cdef readonly int count
     cdef readonly unsigned long pinned
+    cdef public bint busy
     # Of the message that `open` looked at:
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t segment
@@ -80,6 +81,8 @@ cdef class Inbox:
     cdef readonly long long timestamp_ns
     cpdef int receive(self, int fd, object plain_socket, int limit) except -12345
     cpdef open(self, int index)
+    cpdef examine(self, Py_ssize_t size, object controls)
+    cdef _check(self, int index, Py_ssize_t offset, Py_ssize_t count)
     cpdef object copy(self, int index, Py_ssize_t offset, Py_ssize_t count)
     cpdef object view(self, int index, Py_ssize_t offset, Py_ssize_t count)
     cdef _parse_control(self, msghdr *header)

@@ -7,15 +7,15 @@ may each be several datagrams in a row (UDP_GRO). The pure twin is `_pure_datagr
 socket(7), linux/udp.h.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EINTR, errno
 from libc.string cimport memcmp, memcpy, memset
 
 from moorings._native cimport BufferBase
 
 cdef extern from "Python.h":
-    Py_buffer *PyMemoryView_GET_BUFFER(object view)
     bint PyMemoryView_Check(object value)
 
 cdef extern from *:
@@ -103,7 +103,7 @@ cdef struct seconds_and_nanoseconds:
 
 
 cdef object _name_of(const sockaddr_storage *storage):
-    """An address as the socket module has it; an IPv4 one on a socket for both families becomes the IPv4 one it is."""
+    """An address as the socket module has it; None for other families than IPv4 and IPv6."""
     cdef char text[64]
     cdef const sockaddr_in *v4
     cdef const sockaddr_in6 *v6
@@ -134,26 +134,40 @@ cdef class Target:
         self.length = 0
         if name is None:
             return
-        text = name[0].encode("ascii")
+        if not (
+            isinstance(name, tuple)
+            and len(name) in (2, 4)
+            and isinstance(name[0], str)
+            and isinstance(name[1], int)
+            and 0 <= name[1] <= 65535
+        ):
+            raise ValueError(f"{name!r} is no numeric address")
+        text = name[0].encode()
         if len(name) == 2:
             v4.sin_family = AF_INET
             v4.sin_port = htons(name[1])
             self.length = sizeof(sockaddr_in)
-            if inet_pton(AF_INET, text, &v4.sin_addr) == 1:
+            if 0 not in text and inet_pton(AF_INET, text, &v4.sin_addr) == 1:
                 return
-        else:
+        elif (
+            isinstance(name[2], int) and isinstance(name[3], int)
+            and 0 <= name[2] <= 0xFFFFF and 0 <= name[3] <= 0xFFFFFFFF
+        ):
             v6.sin6_family = AF_INET6
             v6.sin6_port = htons(name[1])
             v6.sin6_flowinfo = htonl(name[2])
             v6.sin6_scope_id = name[3]
             self.length = sizeof(sockaddr_in6)
-            if inet_pton(AF_INET6, text, &v6.sin6_addr) == 1:
+            if 0 not in text and inet_pton(AF_INET6, text, &v6.sin6_addr) == 1:
                 return
         raise ValueError(f"{name!r} is no numeric address")
 
 
 cdef class Outbox:
-    """What goes out in one system call. `add` until it says no, `send`, `clear`; it keeps nothing alive."""
+    """What goes out in one system call. `add` until it says no, `send`, `clear`; it keeps nothing alive.
+
+    After `send`, `segmented` is the number of its datagrams that went as parts of segmented ones.
+    """
 
     def __init__(self):
         memset(self.groups, 0, sizeof(self.groups))
@@ -164,28 +178,35 @@ cdef class Outbox:
         self.piece_count = 0
         self.last_open = False
         self.last_target = None
+        self.segmented = 0
 
     cpdef bint add(self, object data, Py_ssize_t size, Target target, bint plain):
         """Take a datagram of `size` bytes along; `plain`: not as part of a segmented one. False when there is no room."""
         cdef void *start
+        cdef Py_ssize_t length
+        cdef Py_buffer view
         cdef int index
         cdef msghdr *header
         if self.piece_count == PIECES:
             return False
-        if PyBytes_CheckExact(data):
-            if size > PyBytes_GET_SIZE(data):
-                raise BufferError("the data became shorter")
+        if size < 0:
+            raise BufferError("a negative size")
+        if PyBytes_Check(data):
+            length = PyBytes_GET_SIZE(data)
             start = PyBytes_AS_STRING(data)
         elif isinstance(data, BufferBase):
-            if size > (<BufferBase>data).filled:
-                raise BufferError("the data became shorter")
+            length = (<BufferBase>data).filled
             start = (<BufferBase>data).data
         elif PyMemoryView_Check(data):
-            if size > PyMemoryView_GET_BUFFER(data).len:
-                raise BufferError("the data became shorter")
-            start = PyMemoryView_GET_BUFFER(data).buf
+            # Not its fields: they say nothing about a view that was released or has gaps. It keeps the memory in place.
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+            length = view.len
+            start = view.buf
+            PyBuffer_Release(&view)
         else:
             raise TypeError("bytes, a Buffer or a memoryview is needed")
+        if size > length:
+            raise BufferError("the data became shorter")
         index = self.group_count - 1
         if (
             self.last_open
@@ -206,10 +227,10 @@ cdef class Outbox:
             index = self.group_count
             self.group_count += 1
             self.counts[index] = 1
-            self.sizes[index] = <int>size
+            self.sizes[index] = <int>size if size <= SEGMENTED_BYTES else 0
             self.last_bytes = size
             self.last_target = target
-            self.last_open = 0 < size <= target.segment_limit and not plain
+            self.last_open = 0 < size <= target.segment_limit and size <= SEGMENTED_BYTES and not plain
             header = &self.groups[index].msg_hdr
             header.msg_name = &target.storage if target.length else NULL
             header.msg_namelen = target.length
@@ -228,6 +249,7 @@ cdef class Outbox:
         cdef Py_ssize_t datagrams = 0
         cdef msghdr *header
         cdef cmsghdr *control
+        self.segmented = 0
         for index in range(self.group_count):
             if self.counts[index] > 1:
                 header = &self.groups[index].msg_hdr
@@ -247,7 +269,6 @@ cdef class Outbox:
                 break
             if errno != EINTR:
                 return -errno
-        self.segmented = 0
         for index in range(done):
             datagrams += self.counts[index]
             if self.counts[index] > 1:
@@ -256,13 +277,14 @@ cdef class Outbox:
 
     cpdef int first_count(self):
         """Datagrams in the first group: more than one when it is segmented."""
-        return self.counts[0]
+        return self.counts[0] if self.group_count > 0 else 0
 
 
 cdef class Inbox:
     """Memory for one receive call, shared by the sockets of a loop: what somebody wants to keep is copied out.
 
-    A view that outlives the handler *pins* its slab: the slab is replaced by a new one, and counted.
+    A view that outlives the handler *pins* its slab: the slab is replaced by a new one, and counted. `busy` is the
+    user's: somebody hands out what is in it.
     """
 
     def __init__(self):
@@ -282,6 +304,8 @@ cdef class Inbox:
         cdef int index, count
         if limit > SLOTS:
             limit = SLOTS
+        elif limit < 0:
+            limit = 0
         for index in range(limit):
             if moorings_exports(self.slabs[index]) > 0:
                 self.pinned += 1
@@ -305,45 +329,79 @@ cdef class Inbox:
 
     cpdef open(self, int index):
         """Look at a received message: sets `size`, `segment`, `name` and the rest."""
-        cdef msghdr *header = &self.headers[index].msg_hdr
-        cdef socklen_t length = header.msg_namelen
+        cdef msghdr *header
+        cdef socklen_t length
+        if index < 0 or index >= self.count:
+            raise IndexError("no such message")
+        header = &self.headers[index].msg_hdr
+        length = header.msg_namelen if header.msg_namelen <= sizeof(sockaddr_storage) else 0
         if length != self.known_length or memcmp(&self.names[index], &self.known, length) != 0:
             memcpy(&self.known, &self.names[index], sizeof(sockaddr_storage))
             self.known_length = length
-            self.known_name = _name_of(&self.known)
+            self.known_name = _name_of(&self.known) if length > 0 else None
         self.name = self.known_name
         self.size = self.headers[index].msg_len
         self.truncated = (header.msg_flags & MSG_TRUNC) != 0
-        self.segment = self.size
-        self.destination = None
-        self.interface = 0
-        self.hop_limit = self.traffic_class = -1
-        self.timestamp_ns = 0
         self._parse_control(header)
+
+    cpdef examine(self, Py_ssize_t size, object controls):
+        """For tests: `open` of a message of `size` bytes with these control messages, (level, kind, data) each."""
+        cdef msghdr header
+        cdef cmsghdr *control
+        cdef size_t used = 0
+        cdef bytes payload
+        memset(&header, 0, sizeof(header))
+        memset(self.control[0], 0, CONTROL_SIZE)
+        for level, kind, payload in controls:
+            if used + CMSG_SPACE(len(payload)) > CONTROL_SIZE:
+                raise ValueError("too many control messages")
+            control = <cmsghdr *>(self.control[0] + used)
+            control.cmsg_level = level
+            control.cmsg_type = kind
+            control.cmsg_len = CMSG_LEN(len(payload))
+            memcpy(CMSG_DATA(control), PyBytes_AS_STRING(payload), len(payload))
+            used += CMSG_SPACE(len(payload))
+        header.msg_control = self.control[0]
+        header.msg_controllen = used
+        self.size = size
+        self._parse_control(&header)
 
     cdef _parse_control(self, msghdr *header):
         cdef cmsghdr *control = CMSG_FIRSTHDR(header)
         cdef unsigned char *data
+        cdef size_t length
         cdef sockaddr_storage storage
+        cdef seconds_and_nanoseconds when
+        cdef int number
+        cdef int cut = 0
+        self.destination = None
+        self.interface = 0
+        self.hop_limit = self.traffic_class = -1
+        self.timestamp_ns = 0
         while control is not NULL:
             data = CMSG_DATA(control)
-            if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
-                self.segment = (<int *>data)[0]
-                if self.segment <= 0:
-                    self.segment = self.size
+            # The last one may be cut where there was no room for it (MSG_CTRUNC): nothing is read beyond its end.
+            length = control.cmsg_len - CMSG_LEN(0) if control.cmsg_len >= CMSG_LEN(0) else 0
+            if control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_TOS:
+                if length >= 1:
+                    self.traffic_class = data[0]
+            elif length < sizeof(int):
+                pass
+            elif control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
+                memcpy(&number, data, sizeof(int))
+                if number > 0:
+                    cut = number
             elif control.cmsg_level == IPPROTO_IP:
-                if control.cmsg_type == IP_PKTINFO:
+                if control.cmsg_type == IP_PKTINFO and length >= sizeof(in_pktinfo):
                     memset(&storage, 0, sizeof(storage))
                     (<sockaddr_in *>&storage).sin_family = AF_INET
                     (<sockaddr_in *>&storage).sin_addr = (<in_pktinfo *>data).ipi_addr
                     self._note_destination(&storage)
                     self.interface = (<in_pktinfo *>data).ipi_ifindex
                 elif control.cmsg_type == IP_TTL:
-                    self.hop_limit = (<int *>data)[0]
-                elif control.cmsg_type == IP_TOS:
-                    self.traffic_class = data[0]
+                    memcpy(&self.hop_limit, data, sizeof(int))
             elif control.cmsg_level == IPPROTO_IPV6:
-                if control.cmsg_type == IPV6_PKTINFO:
+                if control.cmsg_type == IPV6_PKTINFO and length >= sizeof(in6_pktinfo):
                     memset(&storage, 0, sizeof(storage))
                     (<sockaddr_in6 *>&storage).sin6_family = AF_INET6
                     (<sockaddr_in6 *>&storage).sin6_addr = (<in6_pktinfo *>data).ipi6_addr
@@ -352,15 +410,16 @@ cdef class Inbox:
                         (<sockaddr_in6 *>&storage).sin6_scope_id = self.interface
                     self._note_destination(&storage)
                 elif control.cmsg_type == IPV6_HOPLIMIT:
-                    self.hop_limit = (<int *>data)[0]
+                    memcpy(&self.hop_limit, data, sizeof(int))
                 elif control.cmsg_type == IPV6_TCLASS:
-                    self.traffic_class = (<int *>data)[0]
+                    memcpy(&self.traffic_class, data, sizeof(int))
             elif control.cmsg_level == SOL_SOCKET and control.cmsg_type == SO_TIMESTAMPNS:
-                self.timestamp_ns = (
-                    (<seconds_and_nanoseconds *>data).seconds * 1000000000
-                    + (<seconds_and_nanoseconds *>data).nanoseconds
-                )
+                if length >= sizeof(seconds_and_nanoseconds):
+                    memcpy(&when, data, sizeof(when))
+                    if 0 <= when.seconds < 9000000000 and 0 <= when.nanoseconds < 1000000000:
+                        self.timestamp_ns = when.seconds * 1000000000 + when.nanoseconds
             control = CMSG_NXTHDR(header, control)
+        self.segment = cut if 0 < cut < self.size else self.size
 
     cdef _note_destination(self, const sockaddr_storage *storage):
         if self.known_destination_name is None or memcmp(storage, &self.known_destination, sizeof(sockaddr_in6)) != 0:
@@ -368,14 +427,18 @@ cdef class Inbox:
             self.known_destination_name = _name_of(storage)
         self.destination = self.known_destination_name
 
+    cdef _check(self, int index, Py_ssize_t offset, Py_ssize_t count):
+        if index < 0 or index >= self.count:
+            raise IndexError("no such message")
+        if offset < 0 or count < 0 or offset > SLAB or count > <Py_ssize_t>self.headers[index].msg_len - offset:
+            raise IndexError("beyond the message")
+
     cpdef object copy(self, int index, Py_ssize_t offset, Py_ssize_t count):
         """Part of a message as bytes."""
-        if offset < 0 or count < 0 or offset + count > SLAB:
-            raise IndexError("beyond the message")
+        self._check(index, offset, count)
         return PyBytes_FromStringAndSize(PyByteArray_AS_STRING(self.slabs[index]) + offset, count)
 
     cpdef object view(self, int index, Py_ssize_t offset, Py_ssize_t count):
         """Part of a message without a copy."""
-        if offset < 0 or count < 0 or offset + count > SLAB:
-            raise IndexError("beyond the message")
+        self._check(index, offset, count)
         return memoryview(self.slabs[index])[offset : offset + count].toreadonly()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAXIMUM_EVENTS",
     "REFERENCES_IN_AWAIT",
+    "REFERENCES_OF_ONE",
     "Block",
     "BufferBase",
     "Epoll",
@@ -92,6 +93,15 @@ def _references_in_await() -> int:
 
 
 REFERENCES_IN_AWAIT = _references_in_await()
+
+
+def _references_of_one() -> int:
+    """What `getrefcount(value)` says of an object that only the caller's variable holds."""
+    value = object()
+    return getrefcount(value)
+
+
+REFERENCES_OF_ONE = _references_of_one()
 
 
 def accept_by_socket(fd: int, plain_socket: socket) -> tuple[Any, Any] | None:

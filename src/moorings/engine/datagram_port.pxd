@@ -11,7 +11,7 @@ from moorings.foundation.operation cimport Operation
 cdef int _BURST
 cdef unsigned int _READABLE, _WRITABLE, _FAILED
 cdef int _STARTED, _COMPLETED, _CANCELED, _ERROR
-cdef int _OPEN, _CLOSED, _WRITE, _FLUSH, _OPERATION
+cdef int _OPEN, _CLOSED, _TAKEN, _WRITE, _FLUSH, _OPERATION, _PATIENCE
 
 cdef class DatagramPort(SendingPort):
     cdef public Inbox inbox
@@ -31,10 +31,13 @@ cdef class DatagramPort(SendingPort):
     cdef public object on_release
     cdef public unsigned long long bytes_received
     cdef public unsigned long long datagrams_received
-    cdef public unsigned long long coalesced_received
     cdef public unsigned long datagrams_dropped
+    cdef public unsigned long long coalesced_received
     cdef public unsigned long errors_received
     cdef public unsigned long receive_calls
+    cdef public int burst
+    cdef public int burst_filled
+    cdef public bint can_coalesce
 
     cpdef Operation receive(self)
     cpdef submit_receive(self, Operation operation)
@@ -43,6 +46,12 @@ cdef class DatagramPort(SendingPort):
     cpdef _put(self, Datagram datagram)
     @cython.locals(inbox=Inbox, count=int, index=int, home=Home)
     cdef _receive_batch(self)
+    @cython.locals(inbox=Inbox)
+    cdef Inbox _find_inbox(self)
+    cpdef int read_errors(self) except -1
+    cpdef int take_reports(self, int code) except -1
+    cpdef Datagram take(self)
+    cpdef put_back(self, Datagram datagram)
     @cython.locals(offset=Py_ssize_t, size=Py_ssize_t, segment=Py_ssize_t, datagram=Datagram)
     cdef _hand_out(self, Inbox inbox, int index, object handler, object owner)
     cdef _call(self, object handler, object owner, Datagram datagram)

@@ -3,8 +3,9 @@
 Theory of operation
 -------------------
 The descriptor is watched level-triggered, for reading only while somebody takes datagrams. One receive call brings up
-to 16 messages into the loop's `Inbox`, each of them perhaps many datagrams of one sender (GRO); they are handed out one
-after the other before anything else is received.
+to 16 messages into the loop's `Inbox`, each of them perhaps many datagrams of one sender (GRO, switched on where the
+kernel has it); they are handed out one after the other before anything else is received. In pure mode each message is
+a call of its own, and the last of them would find nothing: there, as many are asked for as came lately.
 
 Who takes them: a *handler*, called as `handler(owner, datagram)` with a `Datagram` that serves again when nobody kept
 it; or a *sink*, for everything slower (several handlers, worker threads); or *receivers*, operations that wait for a
@@ -43,6 +44,7 @@ if cython.compiled:
 else:
     from moorings._pure import is_sole
     from moorings._pure_datagrams import Inbox
+    from moorings.engine.datagram_steps import hand_out_simply
 
 #: Datagrams that wait for `receive`, by default.
 RECEIVE_QUEUE_LIMIT = 1024
@@ -50,6 +52,8 @@ RECEIVE_QUEUE_LIMIT = 1024
 RECEIVE_BURST = 16
 #: Errors that one turn takes.
 _ERROR_BURST = 64
+#: Pure mode: receive calls in a row that brought all they asked for, before the next one asks for more.
+_PATIENCE = 8
 
 _BURST = RECEIVE_BURST
 _READABLE = EPOLLIN
@@ -64,6 +68,7 @@ _ERROR = 3
 _OPEN = 0
 _CLOSED = 2
 
+_TAKEN = 1
 _WRITE = 32
 _FLUSH = 64
 
@@ -71,17 +76,25 @@ _OPERATION = 1
 
 # linux/errqueue.h: struct sock_extended_err, and where the report comes from.
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
-_FROM_LOCAL = 1
-_IP_RECVERR = 11
-_IPV6_RECVERR = 25
+_FROM_NETWORK = (2, 3)  # ICMP, ICMPv6
+_ERROR_OPTIONS = ((int(socket.IPPROTO_IP), 11), (int(socket.IPPROTO_IPV6), 25))  # IP_RECVERR, IPV6_RECVERR
+_ERROR_QUEUE = int(socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
 _ERROR_CONTROL_SIZE = 512
+
+# linux/udp.h
+_SOL_UDP = 17
+_UDP_SEGMENT = 103
+_UDP_GRO = 104
 
 
 class DatagramPort(SendingPort):
     """One UDP descriptor. Made from a non-blocking socket, which it takes over."""
 
     __slots__ = (
+        "burst",
+        "burst_filled",
         "bytes_received",
+        "can_coalesce",
         "coalesced_received",
         "datagrams_dropped",
         "datagrams_received",
@@ -124,10 +137,14 @@ class DatagramPort(SendingPort):
         self.on_release: Any = None
         self.bytes_received = 0
         self.datagrams_received = 0
-        self.coalesced_received = 0
         self.datagrams_dropped = 0
+        self.coalesced_received = 0
         self.errors_received = 0
         self.receive_calls = 0
+        self.burst = _BURST if cython.compiled else 1
+        self.burst_filled = 0
+        self.can_segment = _knows_segments(plain_socket)
+        self.can_coalesce = _coalesces(plain_socket)
         hub.register(self, plain_socket.fileno(), 0)
         self.plain_socket = plain_socket
 
@@ -164,6 +181,8 @@ class DatagramPort(SendingPort):
 
     def submit_receive(self, operation: Operation) -> None:
         """Serve a receive operation from the queue, or let it wait."""
+        if operation.state != _STARTED:
+            return  # cancelled on its way here
         if self.phase != _OPEN:
             operation.finish(_ERROR, None, self.closed_error())
             return
@@ -190,6 +209,19 @@ class DatagramPort(SendingPort):
         """`submit_receive` as a callback."""
         self.submit_receive(operation)
 
+    def take(self) -> Datagram | None:
+        """The oldest datagram that waits to be received, or None; a report among them has its `error` set."""
+        datagram: Datagram | None = self.queue.popleft() if self.queue and self.receive_head is None else None
+        return datagram
+
+    def put_back(self, datagram: Datagram) -> None:
+        """Give back what `receive` gave and nobody took, because its task was cancelled: it is the next one again."""
+        if self.phase != _OPEN or self.queue is None:
+            return
+        self.queue.appendleft(datagram)
+        if self.receive_head is not None and self.hub is not None:
+            self.hub.defer(self)
+
     def _complete_receive(self, operation: Operation, datagram: Datagram) -> None:
         if datagram.error is not None:
             operation.finish(_ERROR, None, datagram.error.with_traceback(None))
@@ -208,7 +240,7 @@ class DatagramPort(SendingPort):
             return
         if len(self.queue) >= self.queue_length_limit:
             self.datagrams_dropped += 1
-            if self.drop_newest:
+            if self.drop_newest or not self.queue:
                 return
             self.queue.popleft()
         self.queue.append(datagram)
@@ -245,15 +277,6 @@ class DatagramPort(SendingPort):
             self.hub.change(self, (_READABLE if self.reading else 0) | (_WRITABLE if self.write_blocked else 0))
 
     def _receive_batch(self) -> None:
-        inbox = self.inbox
-        if inbox is None:
-            inbox = self.inbox = Inbox()
-        count = inbox.receive(self.fd, self.plain_socket, _BURST)
-        self.receive_calls += 1
-        if count < 0:
-            if -count != errno.EAGAIN:
-                self.read_errors()  # a report that came with this call; the error queue has it in full
-            return
         owner: Any = None
         handler = self.handler
         home = self.home
@@ -261,26 +284,68 @@ class DatagramPort(SendingPort):
             assert self.owner is not None
             owner = self.owner()
             if owner is None:
-                return  # dropped by the program: the port is about to be closed
+                # Dropped by the program: the port is about to be closed.
+                self.reading = False
+                self.update_events()
+                return
+        inbox = self.inbox
+        if inbox is None or inbox.busy:
+            inbox = self._find_inbox()
+        count = inbox.receive(self.fd, self.plain_socket, self.burst)
+        self.receive_calls += 1
+        if count < 0:
+            if -count != errno.EAGAIN and self.take_reports(-count) == 0:
+                self._tell(-count, None, 0)
+            return
+        if not cython.compiled:
+            self._adapt_burst(count)
+        if handler is not None or self.sink is not None:
             # The program's handlers run from here: what they complete must not resume a task on top of them.
             home.eager = False
+        inbox.busy = True
         index = 0
-        while index < count and self.phase == _OPEN:
-            inbox.open(index)
-            home.turn_bytes += inbox.size
-            self.bytes_received += inbox.size
-            if self.filter is None or self.filter(inbox):
-                self._hand_out(inbox, index, handler, owner)
-            index += 1
+        try:
+            while index < count and self.phase == _OPEN:
+                inbox.open(index)
+                home.turn_bytes += inbox.size
+                self.bytes_received += inbox.size
+                if self.filter is None or self.filter(inbox):
+                    if cython.compiled or handler is None:
+                        self._hand_out(inbox, index, handler, owner)
+                    else:
+                        hand_out_simply(self, inbox, index, handler, owner)
+                index += 1
+        finally:
+            inbox.busy = False
         home.eager = home.in_callback
+
+    def _find_inbox(self) -> Inbox:
+        """The memory that the ports of a loop share; another one where that is in use, below us on the stack."""
+        assert self.hub is not None
+        inbox: Inbox | None = self.hub.inbox
+        if inbox is None:
+            inbox = self.hub.inbox = Inbox()
+        if inbox.busy:
+            return Inbox()
+        self.inbox = inbox
+        return inbox
+
+    def _adapt_burst(self, count: int) -> None:
+        """Each message that is asked for and not there costs an exception; a message too few only a look for events."""
+        if count < self.burst:
+            self.burst = count if count > 0 else 1
+            self.burst_filled = 0
+        elif self.burst < _BURST:
+            self.burst_filled += 1
+            if self.burst_filled >= _PATIENCE:
+                self.burst = min(2 * self.burst, _BURST)
+                self.burst_filled = 0
 
     def _hand_out(self, inbox: Inbox, index: int, handler: Any, owner: Any) -> None:
         """Each datagram of one received message."""
         offset = 0
         size = inbox.size
         segment = inbox.segment
-        if segment < size:
-            self.coalesced_received += (size + segment - 1) // segment
         while True:
             datagram = self.spare_datagram
             self.spare_datagram = None
@@ -290,7 +355,7 @@ class DatagramPort(SendingPort):
             datagram.index = index
             datagram.offset = offset
             datagram.size = segment if size - offset > segment else size - offset
-            datagram.truncated = inbox.truncated
+            datagram.truncated = inbox.truncated and size - offset <= segment
             datagram.name = inbox.name
             datagram.destination = inbox.destination
             datagram.interface = inbox.interface
@@ -298,6 +363,8 @@ class DatagramPort(SendingPort):
             datagram.traffic_class = inbox.traffic_class
             datagram.timestamp_ns = inbox.timestamp_ns
             self.datagrams_received += 1
+            if segment < size:
+                self.coalesced_received += 1
             if handler is not None:
                 self._call(handler, owner, datagram)
                 if cython.compiled and is_sole(datagram):
@@ -317,40 +384,55 @@ class DatagramPort(SendingPort):
                 return
 
     def _call(self, handler: Any, owner: Any, datagram: Datagram) -> None:
+        report = self.report  # (the handler may close the port, which forgets them)
+        start = self.start
         try:
             result = handler(owner, datagram)
         except Exception as error:  # noqa: BLE001 - the program's handler may raise anything; it is reported, once
-            self.report(error, handler)
+            report(error, handler)
             return
         if result is not None:
-            self.start(handler, result)
+            start(handler, result)
 
     # -- failures that the network reports -----------------------------------------------------------------------------
 
     def read_errors(self) -> int:
-        """Take what the error queue holds, and tell the readers; the number of reports."""
-        count = 0
-        while count < _ERROR_BURST and self.phase == _OPEN:
+        """Take what the error queue holds, and tell the readers; the number of errors that they were told."""
+        entries = told = 0
+        while entries < _ERROR_BURST and self.phase == _OPEN:
             try:
-                data, controls, _, name = self.plain_socket.recvmsg(0, _ERROR_CONTROL_SIZE, socket.MSG_ERRQUEUE)
+                _, controls, _, name = self.plain_socket.recvmsg(0, _ERROR_CONTROL_SIZE, _ERROR_QUEUE)
             except OSError:
                 break
-            count += 1
+            entries += 1
             for level, kind, control in controls:
-                if (level, kind) in {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}:
-                    self._told(control, name, data)
-        if count == 0:
+                if (level, kind) in _ERROR_OPTIONS:
+                    told += self._told(control, name)
+        if entries == 0 and self.phase == _OPEN:
             # Without the option, or with the queue full, the kernel keeps only the number.
             code = self.plain_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
-                count = 1
+                told = 1
                 self._tell(code, None, 0)
-        return count
+        return told
 
-    def _told(self, control: bytes, name: Any, _data: bytes) -> None:
+    def take_reports(self, code: int) -> int:
+        told = self.read_errors()
+        if told == 0 and code == errno.ECONNREFUSED and self.phase == _OPEN:
+            # No send fails with this on its own account, and the kernel has told the call alone.
+            told = 1
+            self._tell(code, None, 0)
+        return told
+
+    def _told(self, control: bytes, name: Any) -> int:
+        if len(control) < _EXTENDED_ERROR.size:
+            return 0
         code, origin, _, _, _, information, _ = _EXTENDED_ERROR.unpack_from(control)
-        if origin != _FROM_LOCAL:  # what a send of ours returned itself is told by its operation
-            self._tell(code, name, information)
+        # What a send of ours returned itself is told by its operation; there are also entries that are no errors.
+        if origin not in _FROM_NETWORK or code == 0:
+            return 0
+        self._tell(code, name if type(name) is tuple else None, information)
+        return 1
 
     def _tell(self, code: int, name: Any, information: int) -> None:
         self.errors_received += 1
@@ -373,7 +455,12 @@ class DatagramPort(SendingPort):
                 finally:
                     home.eager = eager
         elif self.sink is not None:
-            self.sink(datagram)
+            home = self.home
+            eager, home.eager = home.eager, False
+            try:
+                self.sink(datagram)
+            finally:
+                home.eager = eager
         elif self.queue is not None:
             self._put(datagram)
 
@@ -381,6 +468,8 @@ class DatagramPort(SendingPort):
 
     def cancel_operation(self, operation: Operation, by_task: bool, message: object) -> None:
         """A queued write is not sent any more; a receive takes nothing; the port lives on."""
+        if operation.options == _WRITE and operation.done_bytes == _TAKEN and not by_task:
+            return  # the kernel has it, and it is about to be told
         self._unlink(operation)
         if by_task:
             operation.finish(_CANCELED, None, cancelled_error(message))
@@ -432,8 +521,8 @@ class DatagramPort(SendingPort):
         """Send what is queued as far as the kernel takes it at once, fail the rest, release the descriptor."""
         if self.phase != _OPEN:
             return
-        if self.write_head is not None and not self.write_blocked and not self.home.dropped:
-            self._send_queue()
+        while self.write_head is not None and not self.write_blocked and self.phase == _OPEN:
+            self._send_queue()  # (it ends early where the loop turn's budget does)
         self.abort()
 
     def abort(self) -> None:
@@ -451,6 +540,7 @@ class DatagramPort(SendingPort):
         self.plain_socket.close()
         self.handler = self.sink = self.owner = self.report = self.start = self.filter = None
         self.spare = self.spare_datagram = self.free_operations = None
+        self.free_list.clear()
         self.free_count = 0
         error = errors.aborted(f"{self.label} was closed")
         self._fail_writes(error)
@@ -465,6 +555,24 @@ class DatagramPort(SendingPort):
     def is_open(self) -> bool:
         """True until `close` or `abort`."""
         return self.phase == _OPEN
+
+
+def _knows_segments(plain_socket: Any) -> bool:
+    """Whether the kernel cuts what is sent into datagrams; one that does not ignores the request."""
+    try:
+        plain_socket.getsockopt(_SOL_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+def _coalesces(plain_socket: Any) -> bool:
+    """Let the kernel give datagrams of one sender together, if it can."""
+    try:
+        plain_socket.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+    except OSError:
+        return False
+    return True
 
 
 _MEANINGS = {

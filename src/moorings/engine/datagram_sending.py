@@ -10,10 +10,14 @@ segmented ones (GSO), all of them one `sendmmsg`. The kernel takes a prefix of t
 the rest is tried again. A segmented group that it refuses is sent in smaller form, once for that group (`plain_left`),
 and from then on for that target where the reason lasts (`Target.segment_limit`); other targets go on as before. So
 each datagram is sent once, or its operation tells why not. The error of a write that nobody has seen makes the next
-flush False.
+flush False. A kernel that does not know UDP_SEGMENT would ignore it and send one long datagram: whether it does is
+asked once per socket (`can_segment`).
 
 A send on a socket may return the error of an earlier datagram (an ICMP message came meanwhile, udp(7)): it is told to
-the readers as an event, by way of the error queue, and this datagram is tried once more.
+the readers as an event, by way of the error queue, and this datagram is tried again.
+
+Completing a write may resume a task, and telling an error calls a handler; both may write, cancel or close. So what the
+kernel took leaves the queue before anybody is told, and afterwards the state is read again.
 """
 
 from __future__ import annotations
@@ -35,8 +39,8 @@ else:
 if cython.compiled:
     pass
 else:
-    from moorings._pure import is_sole
-    from moorings._pure_datagrams import Outbox, Target
+    from moorings._pure import REFERENCES_OF_ONE, BufferBase, getrefcount, is_sole
+    from moorings._pure_datagrams import SEGMENTED_BYTES, SEGMENTS, Outbox, Target, send_group
 
 #: Un-awaited writes are sent at once when this many bytes, or datagrams, are queued.
 DATAGRAM_FLUSH_MARK = 65536
@@ -54,6 +58,10 @@ _OVERHEAD = 256
 
 #: Operations that a port keeps for re-use.
 _FREE_LIMIT = 1024
+#: Failed writes whose errors nobody has seen yet, that a port remembers for the next flush.
+_UNSEEN_LIMIT = 64
+#: Reports about earlier datagrams that may come between one datagram and the kernel, before it fails itself.
+_RETRY_LIMIT = 16
 
 _STARTED = 0
 _COMPLETED = 1
@@ -63,6 +71,8 @@ _OPEN = 0
 
 _WRITE = 32
 _FLUSH = 64
+#: `done_bytes` of a write that the kernel has taken, until it has ended.
+_TAKEN = 1
 
 _OPERATION = 1
 _OPERATION_WITH_PROGRESS = 3
@@ -92,9 +102,11 @@ class SendingPort(Source):
     __slots__ = (
         "batches_refused",
         "bytes_sent",
+        "can_segment",
         "datagrams_sent",
-        "failed_write",
+        "failed_writes",
         "free_count",
+        "free_list",
         "free_operations",
         "home",
         "label",
@@ -106,9 +118,10 @@ class SendingPort(Source):
         "queued_bytes",
         "queued_count",
         "reading",
-        "retrying",
+        "retries",
         "segmented_sent",
         "send_calls",
+        "unseen_failure",
         "write_blocked",
         "write_head",
         "write_tail",
@@ -128,13 +141,16 @@ class SendingPort(Source):
         self.write_tail: Operation | None = None
         self.write_blocked = False
         self.plain_left = 0
-        self.retrying = False
+        self.can_segment = False
+        self.retries = 0
         self.queued_bytes = 0
         self.queued_count = 0
         self.queue_limit = _QUEUE_LIMIT
-        self.failed_write: Operation | None = None
+        self.failed_writes: Any = None
+        self.unseen_failure = False
         self.free_operations: Operation | None = None
         self.free_count = 0
+        self.free_list: list[Operation] = []
         self.bytes_sent = 0
         self.datagrams_sent = 0
         self.segmented_sent = 0
@@ -173,6 +189,8 @@ class SendingPort(Source):
 
     def submit_write(self, operation: Operation) -> None:
         """Queue a datagram or a flush marker."""
+        if operation.state != _STARTED:
+            return  # cancelled on its way here
         if self.phase != _OPEN:
             operation.finish(_ERROR, None, self.closed_error())
             return
@@ -196,12 +214,15 @@ class SendingPort(Source):
         if self.write_blocked:
             return
         if self.queued_count >= _FLUSH_COUNT or self.queued_bytes - self.queued_count * _OVERHEAD >= _FLUSH_MARK:
-            if self.home.turn_bytes < _TURN_BYTES_LIMIT:
-                self._send_queue()
-            elif self.hub is not None:
-                self.hub.defer(self)
+            self._mark_reached()
         elif not self.dirty and self.hub is not None:
             self.hub.mark_dirty(self)
+
+    def _mark_reached(self) -> None:
+        if self.home.turn_bytes < _TURN_BYTES_LIMIT:
+            self._send_queue()
+        elif self.hub is not None:
+            self.hub.defer(self)
 
     def enter_write(self, operation: Operation) -> None:
         """`submit_write` as a callback."""
@@ -227,22 +248,16 @@ class SendingPort(Source):
             if self.write_head.options == _FLUSH:
                 self._end_flush()
                 continue
-            outbox.clear()
-            count = 0
-            operation: Operation | None = self.write_head
-            while operation is not None and operation.options == _WRITE:
-                if not outbox.add(operation.buffer, operation.count, operation.subject, count < self.plain_left):
-                    break
-                count += 1
-                operation = operation.next_operation
-            operation = None
-            sent = outbox.send(self.fd, self.plain_socket)
-            self.send_calls += 1
-            if sent < 0:
-                self._refused(-sent, outbox.first_count())
-                continue
-            self.segmented_sent += outbox.segmented
-            self._account(sent)
+            if cython.compiled or not _send_run(self):
+                if not self._fill(outbox):
+                    continue
+                sent = outbox.send(self.fd, self.plain_socket)
+                self.send_calls += 1
+                if sent <= 0:
+                    self._refused(-sent, outbox.first_count())
+                    continue
+                self.segmented_sent += outbox.segmented
+                self._account(sent)
             if (
                 self.write_head is not None  # type: ignore[redundant-expr]  # pyright: ignore[reportUnnecessaryComparison]
                 and self.phase == _OPEN
@@ -252,10 +267,31 @@ class SendingPort(Source):
                 self.hub.defer(self)
                 return
 
+    def _fill(self, outbox: Outbox) -> bool:
+        """Put as much of the queue into the outbox as it takes; False when the first datagram failed instead."""
+        outbox.clear()
+        count = 0
+        operation: Operation | None = self.write_head
+        try:
+            while operation is not None and operation.options == _WRITE:
+                plain = not self.can_segment or count < self.plain_left
+                if not outbox.add(operation.buffer, operation.count, operation.subject, plain):
+                    break
+                count += 1
+                operation = operation.next_operation
+        except (BufferError, TypeError, ValueError) as error:
+            # Its data is not what it was when it was queued. What stands before it goes out first.
+            if count == 0:
+                assert operation is not None
+                self._unqueue(operation)
+                self._fail(operation, error.with_traceback(None))
+                return False
+        return True
+
     def _account(self, sent: int) -> None:
         """The kernel took the first `sent` datagrams: end their operations, once all of them are accounted for."""
         self.datagrams_sent += sent
-        self.retrying = False
+        self.retries = 0
         if self.plain_left > 0:
             self.plain_left = self.plain_left - sent if self.plain_left > sent else 0
         done = self.write_head
@@ -267,6 +303,7 @@ class SendingPort(Source):
         while sent > 0:
             assert operation is not None
             size += operation.count
+            operation.done_bytes = _TAKEN
             last = operation
             operation = operation.next_operation
             sent -= 1
@@ -295,6 +332,7 @@ class SendingPort(Source):
         """Nobody holds it: make it as new, for the next write."""
         operation.state = _STARTED
         operation.result_value = None
+        operation.done_bytes = 0
         operation.blocking = operation.task_waits = operation.face = False
         operation.next_operation = self.free_operations
         self.free_operations = operation
@@ -321,17 +359,30 @@ class SendingPort(Source):
         marker.next_operation = None
         if self.write_head is None:
             self.write_tail = None
-        failed, self.failed_write = self.failed_write, None
-        marker.finish(_COMPLETED, failed is None or failed.error_seen, None)
+        marker.finish(_COMPLETED, not self._take_unseen(), None)
+
+    def _take_unseen(self) -> bool:
+        """Whether a write failed since the last flush, and nobody has seen its error."""
+        unseen = self.unseen_failure
+        self.unseen_failure = False
+        if self.failed_writes is not None:
+            for operation in self.failed_writes:
+                if not operation.error_seen:
+                    unseen = True
+            self.failed_writes = None
+        return unseen
 
     def _refused(self, code: int, group: int) -> None:
         """The kernel did not take the first group, of `group` datagrams."""
         head = self.write_head
         assert head is not None
-        if code == errno.EAGAIN:
+        if code in {0, errno.EAGAIN}:
             self.write_blocked = True
             self.update_events()
             return
+        if code in _REPORTED and self.retries < _RETRY_LIMIT and self.take_reports(code) > 0:
+            self.retries += 1
+            return  # (Handlers have run: the head may be another one now.)
         if group > 1:
             self.batches_refused += 1
             self.plain_left = group
@@ -340,10 +391,7 @@ class SendingPort(Source):
             elif code in _NOT_ABLE:
                 head.subject.segment_limit = 0
             return
-        if code in _REPORTED and not self.retrying and self.read_errors() > 0:
-            self.retrying = True
-            return
-        self.retrying = False
+        self.retries = 0
         if self.plain_left > 0:
             self.plain_left -= 1
         self._unqueue(head)
@@ -351,14 +399,26 @@ class SendingPort(Source):
 
     def _fail(self, operation: Operation, error: Any) -> None:
         self.writes_failed += 1
-        self.failed_write = operation
+        if operation.callback is None and operation.event is None and operation.completed_handler is None:
+            # Nobody waits for it: the next flush tells, unless somebody looks at it before.
+            self._remember(operation)
         operation.finish(_ERROR, None, error)
+
+    def _remember(self, operation: Operation) -> None:
+        if self.failed_writes is None:
+            self.failed_writes = []
+        elif len(self.failed_writes) >= _UNSEEN_LIMIT:
+            self.failed_writes = [failed for failed in self.failed_writes if not failed.error_seen]
+            if len(self.failed_writes) >= _UNSEEN_LIMIT:
+                self.unseen_failure = True
+                return
+        self.failed_writes.append(operation)
 
     def _fail_writes(self, error: Any) -> None:
         """Fail everything queued."""
         operation = self.write_head
         self.write_head = self.write_tail = None
-        self.queued_bytes = self.queued_count = 0
+        self.queued_bytes = self.queued_count = self.plain_left = self.retries = 0
         while operation is not None:
             following = operation.next_operation
             operation.next_operation = None
@@ -378,8 +438,8 @@ class SendingPort(Source):
     def update_events(self) -> None:
         """Watch for what is wanted now."""
 
-    def read_errors(self) -> int:
-        """Take what the error queue holds, and tell the readers; the number of errors."""
+    def take_reports(self, code: int) -> int:  # noqa: ARG002
+        """A call returned `code`, perhaps about an earlier datagram: tell the readers; the number of reports."""
         return 0
 
     def closed_error(self) -> OSError:
@@ -387,3 +447,125 @@ class SendingPort(Source):
         if self.home.dropped:
             return errors.closed(f"{self.label}", "it belongs to the parent process")
         return errors.closed(f"{self.label}")
+
+
+if not cython.compiled:
+
+    def _write(self: SendingPort, data: Any, count: int, target: Target) -> Operation:
+        """`write` and `submit_write` in one step: a call costs what it does."""
+        free = self.free_list
+        if free:
+            operation = free.pop()
+        elif self.spare is not None:
+            operation = self.spare
+            self.spare = None
+            operation.owner = self
+            operation.kind = _OPERATION_WITH_PROGRESS
+            operation.options = _WRITE
+        else:
+            operation = Operation(self.home, self, _OPERATION_WITH_PROGRESS)
+            operation.options = _WRITE
+        operation.buffer = data
+        operation.count = count
+        operation.subject = target
+        queued = self.queued_bytes + count
+        if self.phase != _OPEN or queued > self.queue_limit:
+            self.submit_write(operation)
+            return operation
+        self.queued_bytes = queued = queued + _OVERHEAD
+        self.queued_count = number = self.queued_count + 1
+        if self.write_head is None:
+            self.write_head = operation
+        else:
+            self.write_tail.next_operation = operation  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+        self.write_tail = operation
+        if self.write_blocked:
+            return operation
+        if number >= _FLUSH_COUNT or queued - number * _OVERHEAD >= _FLUSH_MARK:
+            self._mark_reached()  # pyright: ignore[reportPrivateUsage]
+        elif not self.dirty and self.hub is not None:
+            self.hub.mark_dirty(self)
+        return operation
+
+    SendingPort.write = _write  # type: ignore[method-assign]
+
+    def _send_run(self: SendingPort) -> bool:
+        """Send the first datagrams of the queue segmented, in one step; False when they do not suit."""
+        head = self.write_head
+        assert head is not None
+        size, target = head.count, head.subject
+        data: Any = head.buffer
+        kind: Any = type(data)  # pyright: ignore[reportUnknownVariableType]
+        if (
+            not 0 < size <= target.segment_limit
+            or self.plain_left
+            or not self.can_segment
+            or (kind is not bytes and not issubclass(kind, BufferBase))
+        ):
+            return False
+        pieces: list[Any] = []
+        operation: Operation | None = head
+        for _ in range(min(SEGMENTS, SEGMENTED_BYTES // size)):
+            if operation is None or operation.count != size or operation.subject is not target:
+                break
+            data = operation.buffer
+            if type(data) is not kind or len(data) != size or operation.options != _WRITE:
+                break
+            pieces.append(data)
+            operation = operation.next_operation
+        total = len(pieces) * size
+        if operation is not None and 0 < operation.count < size and operation.subject is target:
+            # The last one may be shorter.
+            data, total = operation.buffer, total + operation.count
+            suits = type(data) is kind and len(data) == operation.count and operation.options == _WRITE
+            if suits and len(pieces) < SEGMENTS and total <= SEGMENTED_BYTES:
+                pieces.append(data)
+                operation = operation.next_operation
+            else:
+                total -= operation.count
+        count = len(pieces)
+        if count < 2:
+            return False
+        self.send_calls += 1
+        code = send_group(self.plain_socket, pieces, size, target.name)
+        if code < 0:
+            self._refused(-code, count)  # pyright: ignore[reportPrivateUsage]
+            return True
+        self.write_head = operation
+        if operation is None:
+            self.write_tail = None
+        self.retries = 0
+        self.datagrams_sent += count
+        self.segmented_sent += count
+        self.bytes_sent += total
+        self.home.turn_bytes += total
+        self.queued_count -= count
+        self.queued_bytes -= total + count * _OVERHEAD
+        operation = head
+        del head
+        _end_run(self, operation, count)
+        return True
+
+    def _end_run(self: SendingPort, done: Operation, count: int) -> None:
+        """End the writes that were sent, those that somebody waits for last; what nobody holds is used again."""
+        waited: list[Operation] = []
+        free = self.free_list
+        for _ in range(count):
+            following: Any = done.next_operation
+            done.next_operation = None
+            if done.callback is None and done.bare and done.hook is None:
+                done.buffer = None
+                if getrefcount(done) <= REFERENCES_OF_ONE:
+                    done.face = False
+                    free.append(done)
+                else:
+                    done.state = _COMPLETED
+                    done.result_value = done.count
+            else:
+                done.done_bytes = _TAKEN
+                waited.append(done)
+            done = following
+        del free[_FREE_LIMIT:]
+        for operation in waited:
+            if operation.settle(_COMPLETED, operation.count, None):
+                self.home.resume()

@@ -25,6 +25,7 @@ cdef class Hub:
     cdef public Home home
     cdef public Epoll epoll
     cdef public Block block
+    cdef public object inbox
     cdef public list slots
     cdef public list free_slots
     cdef public Py_ssize_t count

@@ -104,6 +104,7 @@ class Hub:
         "free_slots",
         "guard",
         "home",
+        "inbox",
         "next_serial",
         "slots",
         "turn_scheduled",
@@ -113,6 +114,8 @@ class Hub:
         self.home = home
         self.epoll: Epoll | None = None
         self.block: Block | None = None
+        #: The same for datagrams; the first port that receives makes it.
+        self.inbox: Any = None
         self.slots: list[Source | None] = []
         self.free_slots: list[int] = []
         self.count = 0
