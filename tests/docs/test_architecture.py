@@ -61,7 +61,7 @@ def test_named_files_exist() -> None:
 
 def library_classes() -> dict[str, type]:
     names = [information.name for information in pkgutil.walk_packages([str(PACKAGE)], "moorings.")]
-    compiled_only = {"moorings._native", "moorings.foundation._await_slots"}
+    compiled_only = {"moorings._native", "moorings._native_datagrams", "moorings.foundation._await_slots"}
     return {
         name: value
         for module in names
