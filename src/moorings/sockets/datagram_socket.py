@@ -286,7 +286,9 @@ class DatagramSocket(DatagramFace, StreamBrokerMembers, IClosable):
 
     async def _candidates(self, host: HostName, service: str, local: HostName | None) -> Any:
         link = self._link
-        interface = None if link.adapter is None else link.adapter.interface_name
+        # Of a name, the addresses behind the adapter; what an address is, the program knows itself (a group, say).
+        looked_up = link.adapter is not None and host.type == HostNameType.DOMAIN_NAME
+        interface = link.adapter.interface_name if link.adapter is not None and looked_up else None
         candidates: Any = await endpoint_candidates(host, service, protocol="udp", interface_name=interface)
         if local is not None:
             version = {HostNameType.IPV4: 2, HostNameType.IPV6: 4}.get(local.type, 0)
