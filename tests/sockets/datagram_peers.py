@@ -7,6 +7,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.engine.pairs import PATIENCE
 
 from winrt.windows.networking import HostName
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ADDRESSES = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
+def may_bind_to_devices() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+        except OSError:
+            return False
+    return True
+
+
+needs_adapters = pytest.mark.skipif(not may_bind_to_devices(), reason="SO_BINDTODEVICE is not permitted")
 
 
 @contextmanager

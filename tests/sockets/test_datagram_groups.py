@@ -6,7 +6,6 @@ import asyncio
 import os
 import select
 import shutil
-import socket
 import subprocess
 import sys
 import textwrap
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.docs.documents import ROOT
 from tests.engine.pairs import PATIENCE
-from tests.sockets.datagram_peers import Received, bound, plain_peer, port_of, unused_port
+from tests.sockets.datagram_peers import Received, bound, needs_adapters, plain_peer, port_of, unused_port
 from tests.sockets.peers import code
 
 from moorings.connectivity.network_adapter import NetworkAdapter, network_adapters
@@ -33,18 +32,6 @@ GROUPS = ["239.255.77.1", "ff02::7701"]
 
 def loopback() -> NetworkAdapter:
     return next(adapter for adapter in network_adapters() if adapter.is_loopback)
-
-
-def may_bind_to_devices() -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
-        except OSError:
-            return False
-    return True
-
-
-needs_adapters = pytest.mark.skipif(not may_bind_to_devices(), reason="SO_BINDTODEVICE is not permitted")
 
 
 async def member(group: str, handler: Any, port: str = "", *, shared: bool = False) -> DatagramSocket:
@@ -94,7 +81,7 @@ async def test_only_joined_groups_are_received() -> None:
 
 @needs_adapters
 async def test_two_sockets_share_a_port() -> None:
-    """Each member gets each datagram for the group; unicast ones are dropped and counted; sending unicast is refused."""
+    """Each gets each datagram for the group; unicast ones are dropped and counted, and refused when sent."""
     first, second = Received(), Received()
     one = await member(GROUPS[0], first, shared=True)
     port = one.information.local_port

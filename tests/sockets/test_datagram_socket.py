@@ -223,8 +223,8 @@ async def test_the_names_of_3x() -> None:
             await (await ours.get_output_stream_with_endpoint_pair_async(pair)).write_async(b"1")
         with pytest.warns(DeprecationWarning, match="use connect_async"):
             await ours.connect_with_endpoint_pair_async(pair)
+        options = HostNameSortOptions.NONE
         with pytest.warns(DeprecationWarning, match="use get_endpoint_pairs_async"):
-            options = HostNameSortOptions.NONE
             await DatagramSocket.get_endpoint_pairs_with_sort_options_async(LOCALHOST, "1", options)
         with pytest.warns(DeprecationWarning, match="use bind_service_name_async"), pytest.raises(OSError):
             ours.bind_service_name_and_adapter_async("", None)
@@ -741,11 +741,11 @@ async def test_cancel_io_keeps_the_socket() -> None:
 
 
 async def test_a_dropped_socket_warns_and_gives_its_port_back() -> None:
-    ours: DatagramSocket | None = await bound(lambda _socket, _args: None)
-    assert ours is not None
-    port = ours.information.local_port
-    with pytest.warns(ResourceWarning, match=rf"unclosed DatagramSocket 127.0.0.1:{port}, made at .*datagram_peers.py"):
-        ours = None
+    dropped = [await bound(lambda _socket, _args: None)]
+    port = dropped[0].information.local_port
+    match = rf"unclosed DatagramSocket 127.0.0.1:{port}, made at .*datagram_peers.py"
+    with pytest.warns(ResourceWarning, match=match):  # noqa: PT031 - a dropped object, then the collector
+        dropped.clear()
         gc.collect()
     again = DatagramSocket()
     await again.bind_endpoint_async(LOCALHOST, port)
@@ -755,22 +755,19 @@ async def test_a_dropped_socket_warns_and_gives_its_port_back() -> None:
 async def test_a_stream_keeps_a_dropped_socket_sending() -> None:
     """It receives no more, and does not spin on what arrives."""
     received = Received()
-    ours: DatagramSocket | None = await bound(received)
-    assert ours is not None
-    port = port_of(ours)
+    dropped = [await bound(received)]
+    engine_port: Any = dropped[0]._link.port
     with plain_peer() as peer:
-        stream: Any = await ours.get_output_stream_async(LOCALHOST, str(peer.getsockname()[1]))
-        delivery = ours._link.delivery
-        assert delivery is not None
-        ours = None
-        await until(lambda: not delivery._port.reading)
-        peer.sendto(b"nobody takes it", ("127.0.0.1", port))
-        assert await stream.write_async(b"x") == 1
+        streams = [await dropped[0].get_output_stream_async(LOCALHOST, str(peer.getsockname()[1]))]
+        own = ("127.0.0.1", port_of(dropped[0]))
+        dropped.clear()
+        await until(lambda: not engine_port.reading)
+        peer.sendto(b"nobody takes it", own)
+        assert await streams[0].write_async(b"x") == 1
         assert peer.recv(10) == b"x"
     assert received.items == []
-    del delivery
-    with pytest.warns(ResourceWarning, match="unclosed DatagramSocket"):
-        stream = None
+    with pytest.warns(ResourceWarning, match="unclosed DatagramSocket"):  # noqa: PT031 - as above
+        streams.clear()
         gc.collect()
 
 
