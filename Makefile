@@ -77,6 +77,7 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.lint $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(VENV)/.test
 	@$(RUN) -c 'import tomllib; from pathlib import Path; \
 	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["$*"], sep="\n")' > $@.txt
+	@echo 'moorings: installing what $* needs into $(VENV)'
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
 	@touch $@
 

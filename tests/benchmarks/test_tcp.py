@@ -243,6 +243,14 @@ def test_command_refuses_bad_arguments(
     assert complaint in output.err
 
 
+def test_a_file_that_may_not_be_written_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("moorings.cli.bench.os.access", lambda _path, _mode: False)  # root may everything
+    assert app.main(["bench", "tcp", "--json", str(tmp_path / "x.json")]) == 2
+    assert "cannot be written: you may not" in capsys.readouterr().err
+
+
 def test_a_server_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(SERVERS, "c", SERVERS["trio"].__class__("c", "odd", "no such kind", "asyncio"))
     monkeypatch.setattr(tcp, "PEERS", ("c",))

@@ -350,6 +350,7 @@ ENDINGS: dict[str, tuple[Callable[[], object], int, str]] = {
     "a failure with a code": (raises(CommandError("it broke", 3)), 3, "moorings: it broke\n"),
     "wrong usage": (raises(click.UsageError("Not so.")), 2, "moorings fake: not so; see 'moorings fake --help'\n"),
     "a click failure": (raises(click.FileError("x", "is\nlost")), 1, "moorings: could not open file 'x': is lost\n"),
+    "a hostile name": (raises(CommandError("no \x1b[31mhost\n")), 1, "moorings: no \\x1b[31mhost\n"),
     "Ctrl-C": (raises(KeyboardInterrupt()), 130, ""),
     "abort": (raises(click.Abort()), 130, ""),
     "exit": (raises(click.exceptions.Exit(5)), 5, ""),
@@ -357,7 +358,7 @@ ENDINGS: dict[str, tuple[Callable[[], object], int, str]] = {
     "a system error": (
         raises(FileNotFoundError(2, "No such file or directory", "x")),
         1,
-        "moorings: [Errno 2] No such file or directory: 'x'\n",
+        "moorings: x: No such file or directory\n",
     ),
 }
 

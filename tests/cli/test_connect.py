@@ -273,8 +273,8 @@ def test_statistics_are_one_line_on_a_terminal() -> None:
     ):
         with accept(server):
             assert b"connected to 127.0.0.1:" in read_until(ours, b"\n")
-            shown = read_until(ours, b" s: sent 0 B")
-            shown += read_until(ours, b" s: sent 0 B")
+            shown = read_until(ours, b" s: RTT ")
+            shown += read_until(ours, b" s: RTT ")
             assert b"\r" in shown
             assert b"\n" not in shown
         assert command.code() == 0
@@ -290,7 +290,7 @@ def test_statistics_are_lines_elsewhere() -> None:
             command.wait_for("connected to 127.0.0.1:", error=True)
             command.send(b"12345")
             line = command.wait_for("sent 5 B", error=True)
-            for part in (" s: sent 5 B, received 0 B", "B/s out", "RTT ", "bandwidth ", "queue "):
+            for part in (" s: RTT ", "sent 5 B, received 0 B", "B/s out", "RTT ", "bandwidth ", "queue "):
                 assert part in line
             assert peer.recv(100) == b"12345"
             peer.sendall(b"123")

@@ -391,6 +391,15 @@ def test_echo_statistics_are_a_table_on_a_terminal() -> None:
         screen.wait_for(DRAINED.format(1, 1, 0))
 
 
+def test_a_full_disk_ends_the_echo_server() -> None:
+    with open("/dev/full", "wb") as full, listening("--echo", stdout=full) as command:
+        dial(command).close()
+        code, _, error = command.end()
+    assert code == 1
+    assert error.splitlines()[-1] == "moorings: standard output cannot be written: No space left on device"
+    assert "Traceback" not in error
+
+
 def test_the_reader_of_the_lines_may_go() -> None:
     with listening("--echo") as command:
         assert command.process.stdout is not None

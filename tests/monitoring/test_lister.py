@@ -74,6 +74,12 @@ async def only_reason(directory: Path, deadline: float = 20) -> str:
     return unanswered.reason
 
 
+async def test_who_says_that_it_is_somebody_else_is_not_believed(tmp_path: Path) -> None:
+    lying = b"".join(wire.answer(PROGRAM._replace(pid=2), 100))
+    with program(tmp_path / "m", lying):
+        assert await only_reason(tmp_path / "m") == "it says that it is process 2"
+
+
 async def test_nobody() -> None:
     assert await lister.ask_all([]) == lister.Listing(())
 

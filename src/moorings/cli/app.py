@@ -32,7 +32,7 @@ from click.shell_completion import CompletionItem, shell_complete
 
 import moorings
 from moorings.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CommandError
-from moorings.cli.output import describe_error, on_terminal
+from moorings.cli.output import describe_error, drop, on_terminal, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,19 +215,14 @@ def _end(code: int, message: str) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()
+        drop(sys.stdout)
         code, message = EXIT_BROKEN_PIPE, ""
     except OSError as error:  # a full disk, for example; what went wrong before that matters more
-        _drop_output()
+        drop(sys.stdout)
         if code == EXIT_OK:
             code, message = EXIT_FAILED, f"{PROGRAM}: cannot write the output: {error.strerror}"
     if message:
         with contextlib.suppress(OSError):
-            print(message.rstrip("\n"), file=sys.stderr, flush=True)
+            # A message may quote a name that came from elsewhere.
+            print(printable(message.rstrip("\n")), file=sys.stderr, flush=True)
     return code
-
-
-def _drop_output() -> None:
-    """What Python flushes at its end must not find the broken pipe, or the full disk, again."""
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())

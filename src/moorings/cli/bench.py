@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,8 @@ def writable(_context: click.Context, _parameter: click.Parameter, value: str | 
         path = Path(value)
         if path.is_dir() or not path.parent.is_dir():
             raise click.BadParameter(f"{value} cannot be written: its directory is missing, or it is one")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise click.BadParameter(f"{value} cannot be written: you may not")
     return value
 
 
@@ -128,11 +131,13 @@ def bench_tcp(
     if not names:
         raise click.UsageError(f"no part has {only!r} in its name; see 'moorings bench tcp --list'")
     if list_:
-        servers, _missing = tcp.choose(peers, pure=pure, has_c=c_compiler() is not None)
+        servers, missing = tcp.choose(peers, pure=pure, has_c=c_compiler() is not None)
         output.print_table(["part", "what"], [[name, tcp.PARTS[name]] for name in names])
         click.echo()
         rows = [[server.name, server.label] for server in servers]
         output.print_table(["server", "what"], rows, styles={server.label: OURS for server in servers if server.ours})
+        for name, remedy in missing.items():
+            click.echo(f"missing: {name} ({remedy})", err=True)
         return EXIT_OK
     with Workshop() as workshop:
         servers, missing = tcp.choose(peers, pure=pure, has_c=workshop.has_c)
@@ -156,10 +161,15 @@ def bench_tcp(
 
 def show(results: report.Document, json_: str | None, plot_: str | None) -> int:
     """Files, tables and notes; the exit code."""
-    if json_:
-        write_json(json_, results)
-    if plot_:
-        Path(plot_).write_text(plot.svg(results), encoding="utf-8")
+    failures = report.failures(results)
+    # A disk that is full by now must not cost the tables, too.
+    try:
+        if json_:
+            write_json(json_, results)
+        if plot_:
+            Path(plot_).write_text(plot.svg(results), encoding="utf-8")
+    except OSError as error:
+        failures = [*failures, output.describe_error(error)]
     click.echo(report.heading(results))
     for note in report.notes(results):
         click.echo(f"note: {note}")
@@ -167,7 +177,6 @@ def show(results: report.Document, json_: str | None, plot_: str | None) -> int:
     for title, headings, rows in report.tables(results):
         click.echo()
         output.print_table(headings, rows, title=title, styles=ours)
-    failures = report.failures(results)
     for failure in failures:
         click.echo(f"moorings: {failure}", err=True)
     return EXIT_FAILED if failures else EXIT_OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from moorings.cli.output import on_terminal
+from moorings.cli.output import drop, on_terminal
 
 _COLOURS = {"server": "32", "client": "36", "note": "33", "FAILED": "31;1", "title": "1"}
 _WIDTH = 7
@@ -46,6 +46,4 @@ class Console:
             print(text, flush=True)
         except BrokenPipeError:
             self.gone = True
-            # What Python flushes at its end must not find the broken pipe again.
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            drop(sys.stdout)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PLAIN_ROWS = 20
 #: Lines of a terminal that title, headings, the sum of the rest and the prompt need.
 _FRAME = 4
+#: Columns at the right that stay free: the terminal writes "^C" there, and in a full line that would begin a new one.
+_MARGIN = 3
+#: Below this width the bandwidth is left out, so that peers need not fold.
+_NARROW = 80
 #: Behind the peer; all of it fits into 80 columns. The bandwidth is that of the way out, the rate that of both ways.
 _HEADINGS = ("s", "RTT", "bandwidth", "rate", "received", "sent", "queue")
 
@@ -76,7 +80,10 @@ class EchoServer:
             with output.live(self._table()) as view:
 
                 def draw() -> None:
-                    view.update(self._table(), refresh=True)
+                    try:
+                        view.update(self._table(), refresh=True)
+                    except OSError as error:  # the terminal has gone
+                        self._reporter.lose(error)
 
                 self._reporter.printer = partial(view.console.print, markup=False)
                 try:
@@ -105,19 +112,24 @@ class EchoServer:
         self._reporter.say("statistics", "\n".join(lines), open=len(looks), connections=values)
 
     def _table(self) -> Any:
-        from rich.table import Table  # noqa: PLC0415 - takes longer to import than all the rest
+        from rich.constrain import Constrain  # noqa: PLC0415 - takes longer to import than all the rest
+        from rich.table import Table  # noqa: PLC0415
 
+        console = output.console()
+        hidden = {"bandwidth"} if console.width < _NARROW else set[str]()
         looks = self._looks()
         table = Table(title=_sum([facts for _, facts in looks]), title_justify="left", box=None, padding=(0, 1, 0, 0))
         table.add_column("peer", overflow="fold")
         for heading in _HEADINGS:
-            table.add_column(heading, justify="right", no_wrap=True)
-        rows = max(output.console().height - _FRAME, 1)
+            if heading not in hidden:
+                table.add_column(heading, justify="right", no_wrap=True)
+        rows = max(console.height - _FRAME, 1)
         for meter, facts in looks[:rows]:
-            table.add_row(meter.peer, *_row(facts))
+            cells = zip(_HEADINGS, _row(facts), strict=True)
+            table.add_row(meter.peer, *(cell for heading, cell in cells if heading not in hidden))
         if len(looks) > rows:
             table.caption = f"and {len(looks) - rows} more"
-        return table
+        return Constrain(table, console.width - _MARGIN)
 
 
 def _row(facts: Facts) -> tuple[str, ...]:

@@ -296,6 +296,8 @@ async def _echo(options: Options) -> int:
             assert asked is not None
             if asked == signal.SIGPIPE:
                 await listening.drain(0)
+                if reporter.failure is not None:
+                    raise CommandError(f"standard output cannot be written: {describe_error(reporter.failure)}")
                 return EXIT_BROKEN_PIPE
             insisted = await _drain(listening, stop, options, reporter)
         return _code(asked, insisted)

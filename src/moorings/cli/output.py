@@ -44,6 +44,12 @@ def on_terminal(stream: TextIO | None = None) -> bool:
     return (sys.stdout if stream is None else stream).isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
 
 
+def drop(stream: TextIO) -> None:
+    """Let what still goes to `stream` go nowhere: what Python flushes at its end must not find its failure again."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
 def console(*, error: bool = False) -> Console:
     """Rich's console on standard output (or error), plain where that is no terminal."""
     from rich.console import Console as RichConsole  # noqa: PLC0415 - takes longer to import than most commands need
@@ -170,4 +176,7 @@ class _PlainProgress:
 def describe_error(error: BaseException) -> str:
     """An exception in a line: its reason where it carries one."""
     reason: Any = getattr(error, "reason", None)
+    if reason is None and isinstance(error, OSError) and error.strerror:
+        # Not "[Errno 28] ...": the number tells nobody anything.
+        reason = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return " ".join(str(reason or error).split()) or type(error).__name__

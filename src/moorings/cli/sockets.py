@@ -174,7 +174,10 @@ def _print_json(listing: Listing, options: Options) -> None:
 
 
 def _print_metrics(listing: Listing, options: Options) -> None:
-    sys.stdout.write(open_metrics(_regrouped(listing, options.selected(estimates(listing.programs)))))
+    text = open_metrics(_regrouped(listing, options.selected(estimates(listing.programs))))
+    if sys.stdout.isatty():  # a collector gets names as they are, a terminal nothing that it might obey
+        text = "".join(f"{output.printable(line)}\n" for line in text.split("\n")[:-1])
+    sys.stdout.write(text)
     _complain(listing)
 
 
@@ -190,12 +193,12 @@ def _print_table(listing: Listing, options: Options) -> None:
             output.print_table(
                 [column.heading for column in shown], [[column.cell(row) for column in shown] for row in chosen]
             )
-    for line in _remarks(listing, len(rows) - len(chosen)):
+    for line in _remarks(listing, len(rows) - len(chosen), options.pids):
         print(output.printable(line))
     _complain(listing)
 
 
-def _remarks(listing: Listing, hidden: int) -> list[str]:
+def _remarks(listing: Listing, hidden: int, pids: Sequence[int]) -> list[str]:
     """What there is to say below the table."""
     lines: list[str] = []
     left_out = hidden + sum(program.truncated for program in listing.programs)
@@ -210,8 +213,14 @@ def _remarks(listing: Listing, hidden: int) -> list[str]:
     if idle and not hidden:
         lines.append(f"no sockets are open in {', '.join(idle)}")
     if not listing.programs:
-        lines.append(HOW)
+        lines.append(_nobody(pids) if pids else HOW)
     return lines
+
+
+def _nobody(pids: Sequence[int]) -> str:
+    """What there is to say where programs were named that cannot be shown."""
+    who = ", ".join(map(str, pids))
+    return f"no program of yours with the process id {who} has called moorings.monitor()"
 
 
 def _complaint(missing: Unanswered) -> str:
@@ -253,14 +262,14 @@ def _view(listing: Listing, rows: list[Row], options: Options, room: tuple[int, 
 
     width, height = room
     complaints = [_complaint(missing) for missing in listing.unanswered]
-    lines_for_rows = max(1, height - _FRAME - len(complaints) - len(_remarks(listing, 1)))
+    lines_for_rows = max(1, height - _FRAME - len(complaints) - len(_remarks(listing, 1, options.pids)))
     if options.why:
         lines_for_rows = max(1, lines_for_rows // 2)  # they fold
     chosen = options.selected(rows)[:lines_for_rows]
     parts: list[RenderableType] = []
     if chosen:
         parts.append(_drawn(fitting(columns(measured=True, why=options.why, sort=options.sort), chosen, width), chosen))
-    lines = [output.printable(line) for line in _remarks(listing, len(rows) - len(chosen))]
+    lines = [output.printable(line) for line in _remarks(listing, len(rows) - len(chosen), options.pids)]
     parts += [Text(line, no_wrap=True, overflow="ellipsis") for line in (*lines, *complaints)]
     count = f"sockets: {len(rows):,}, programs: {len(listing.programs):,}"
     parts.append(Text(f"{count}; q ends", style="dim", no_wrap=True, overflow="ellipsis"))

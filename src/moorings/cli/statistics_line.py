@@ -13,6 +13,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from moorings.cli.output import drop
 from moorings.engine.descriptor import unacknowledged_bytes
 from moorings.names.endpoints import endpoint_text
 
@@ -78,8 +79,10 @@ class Facts(NamedTuple):
     def line(self) -> str:
         """For people."""
         return (
-            f"{self.seconds:.1f} s: sent {amount(self.bytes_sent, 'B')}, received {amount(self.bytes_received, 'B')}; "
-            f"{self.rates}; RTT {self.round_trip}; bandwidth {self.bandwidth}; queue {self.queue}"
+            # A narrow terminal cuts the end off.
+            f"{self.seconds:.1f} s: RTT {self.round_trip}; {self.rates}; queue {self.queue}; "
+            f"sent {amount(self.bytes_sent, 'B')}, received {amount(self.bytes_received, 'B')}; "
+            f"bandwidth {self.bandwidth}"
         )
 
 
@@ -169,7 +172,8 @@ def milliseconds(seconds: float) -> str:
 class Reporter:
     """Where messages go: lines, a line that is drawn again and again on a terminal, or JSON objects.
 
-    When the reader of the stream has gone, further messages are dropped, and `on_gone` is called once.
+    When the reader of the stream has gone, or it cannot be written, further messages are dropped, and `on_gone` is
+    called once.
     """
 
     def __init__(self, stream: TextIO, *, as_json: bool, on_gone: Callable[[], object] | None = None) -> None:
@@ -178,6 +182,8 @@ class Reporter:
         self._on_gone = on_gone
         self._drawn = False
         self.gone = False
+        #: Why the stream cannot be written; None where only its reader has gone.
+        self.failure: OSError | None = None
         #: Prints lines instead, above a view that is being drawn.
         self.printer: Callable[[str], object] | None = None
         self.redraws = stream.isatty() and not as_json and os.environ.get("TERM") != "dumb"
@@ -185,7 +191,10 @@ class Reporter:
     def say(self, event: str, text: str, **values: object) -> None:
         """A message that stays: `text` for people, or the event with its values as JSON."""
         if self.printer is not None:
-            self.printer(text)
+            try:
+                self.printer(text)
+            except OSError as error:
+                self.lose(error)
             return
         self.erase()
         self._write((json.dumps({"event": event, **values}) if self._as_json else text) + "\n")
@@ -211,13 +220,18 @@ class Reporter:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except BrokenPipeError:
-            self.gone = True
-            # What Python flushes at its end must not find the broken pipe again.
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
-            if self._on_gone is not None:
-                self._on_gone()
+        except OSError as error:
+            self.lose(error)
+
+    def lose(self, error: OSError) -> None:
+        """Say nothing any more, since nobody hears it."""
+        if self.gone:
+            return
+        self.gone = True
+        self.failure = None if isinstance(error, BrokenPipeError) else error
+        drop(self._stream)
+        if self._on_gone is not None:
+            self._on_gone()
 
 
 @asynccontextmanager

@@ -84,7 +84,10 @@ async def ask(place: Place, limit: int | None = None) -> ProgramSnapshot | None:
             answer += piece
             if len(answer) > wire.ANSWER_LIMIT:
                 raise wire.BadAnswerError("its answer is too long")
-    return wire.parse_answer(bytes(answer))
+    snapshot = wire.parse_answer(bytes(answer))
+    if snapshot.pid != place.pid:
+        raise wire.BadAnswerError(f"it says that it is process {snapshot.pid}")
+    return snapshot
 
 
 async def ask_all(
