@@ -84,6 +84,8 @@ def send_group(plain_socket: Any, pieces: list[Any], size: int, name: Any) -> in
     except OSError as error:
         # (The numbers of a gaierror are negative, and no errno.)
         return -(errno.EINVAL if isinstance(error, socket.gaierror) else error.errno or errno.EIO)
+    except TypeError:
+        return -errno.EAFNOSUPPORT  # an IPv6 target of an IPv4 socket: the socket module looks before the kernel does
     return 0
 
 

@@ -16,14 +16,14 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum call { RECV, SEND, SENDMSG, SHUTDOWN, ACCEPT, EPOLL_CTL, EPOLL_WAIT, CALLS };
+enum call { RECV, SEND, SENDMSG, SHUTDOWN, ACCEPT, EPOLL_CTL, EPOLL_WAIT, SENDMMSG, RECVMMSG, RECVMSG, CALLS };
 
 struct rule {
     int32_t fd;    /* which descriptor; negative: any */
     int32_t skip;  /* calls that still pass */
     int32_t times; /* calls that are struck after those; negative: all */
     int32_t code;  /* errno of a failure; 0: the call is short instead */
-    int64_t limit; /* bytes that a short call may move */
+    int64_t limit; /* bytes, or messages, that a short call may move */
     int64_t count; /* calls so far */
 };
 
@@ -137,4 +137,31 @@ int epoll_wait(int set, struct epoll_event *events, int maximum, int timeout)
     if (real == NULL)
         real = REAL(epoll_wait);
     return strike(EPOLL_WAIT, set, NULL) < 0 ? -1 : real(set, events, maximum, timeout);
+}
+
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+    static __typeof__(&sendmmsg) real;
+    if (real == NULL)
+        real = REAL(sendmmsg);
+    size_t length = count;
+    return strike(SENDMMSG, fd, &length) < 0 ? -1 : real(fd, messages, (unsigned int)length, flags);
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+    static __typeof__(&recvmmsg) real;
+    if (real == NULL)
+        real = REAL(recvmmsg);
+    size_t length = count;
+    return strike(RECVMMSG, fd, &length) < 0 ? -1 : real(fd, messages, (unsigned int)length, flags, timeout);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    static __typeof__(&recvmsg) real;
+    if (real == NULL)
+        real = REAL(recvmsg);
+    /* Looks at the error queue are not counted: they follow upon a failure. */
+    return !(flags & MSG_ERRQUEUE) && strike(RECVMSG, fd, NULL) < 0 ? -1 : real(fd, message, flags);
 }

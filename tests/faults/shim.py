@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from moorings.engine.datagram_port import DatagramPort
 from moorings.engine.hub import Hub
 from moorings.testing.faults import CALLS, FaultPlan, faulty
 
@@ -95,6 +96,8 @@ def descriptor(target: Any) -> int:
     if isinstance(target, Hub):
         assert target.epoll is not None
         return int(target.epoll.fileno())
+    if isinstance(target, DatagramPort):
+        return int(target.fd)
     accepting = getattr(target, "_accepting", None)
     return int(accepting.acceptor.fd if accepting is not None else target._connection.stream.fd)
 

@@ -11,12 +11,12 @@ import pytest
 from tests.faults.shim import shim_environment
 
 ROOT = Path(__file__).parents[2]
-CASES = "tests/faults/cases.py"
+CASES = ("tests/faults/cases.py", "tests/faults/datagram_cases.py")
 
 
 def run_cases(variables: dict[str, str]) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **variables}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", CASES]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CASES]
     result = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

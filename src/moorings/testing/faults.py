@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings import errors
 from moorings._native_switch import native_mode
+from moorings.engine.datagram_port import DatagramPort
 from moorings.engine.hub import Hub
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
@@ -34,7 +35,18 @@ if TYPE_CHECKING:
     from moorings.sockets.stream_socket_listener import StreamSocketListener
 
 #: The system calls that a plan may name.
-CALLS = ("recv", "send", "sendmsg", "shutdown", "accept", "epoll_ctl", "epoll_wait")
+CALLS = (
+    "recv",
+    "send",
+    "sendmsg",
+    "shutdown",
+    "accept",
+    "epoll_ctl",
+    "epoll_wait",
+    "sendmmsg",
+    "recvmmsg",
+    "recvmsg",
+)
 
 
 class _Fault(NamedTuple):
@@ -103,12 +115,16 @@ class _FaultySocket:
         sent: int = self._real.send(data if limit is None else memoryview(data)[:limit], flags)
         return sent
 
-    def sendmsg(self, pieces: Any, control: Any = (), flags: int = 0) -> int:
+    def sendmsg(self, pieces: Any, control: Any = (), flags: int = 0, *address: Any) -> int:
         limit = self._plan.count("sendmsg")
         if limit is not None:
             pieces = [b"".join(pieces)[:limit]]
-        sent: int = self._real.sendmsg(pieces, control, flags)
+        sent: int = self._real.sendmsg(pieces, control, flags, *address)
         return sent
+
+    def recvmsg_into(self, buffers: Any, control_size: int = 0, flags: int = 0) -> Any:
+        self._plan.count("recvmsg")
+        return self._real.recvmsg_into(buffers, control_size, flags)
 
     def shutdown(self, how: int) -> None:
         self._plan.count("shutdown")
@@ -148,12 +164,13 @@ class _FaultyEpoll:
 
 @contextmanager
 def faulty(
-    target: StreamSocket | StreamSocketListener | TcpStream | Acceptor | Hub, plan: FaultPlan
+    target: StreamSocket | StreamSocketListener | TcpStream | DatagramPort | Acceptor | Hub, plan: FaultPlan
 ) -> Generator[FaultPlan]:
     """Let the system calls of `target` follow `plan` inside the block.
 
-    Of a socket or stream that is recv, send, sendmsg and shutdown; of a listener accept; of a hub, once something is
-    registered (`moorings.engine.hub.current_hub()`), epoll_ctl and epoll_wait.
+    Of a socket or stream that is recv, send, sendmsg and shutdown; of a datagram port sendmsg and recvmsg, one of each
+    for one message (compiled, also sendmmsg and recvmmsg); of a listener accept; of a hub, once something is registered
+    (`moorings.engine.hub.current_hub()`), epoll_ctl and epoll_wait.
 
     Errors: ERROR_NOT_SUPPORTED in compiled mode, but for listeners; E_ILLEGAL_METHOD_CALL for a target without a
     descriptor.
@@ -173,7 +190,7 @@ def faulty(
 
 def _seam(target: Any) -> tuple[Any, str]:
     """The object that holds what makes the system calls, and the attribute."""
-    if not isinstance(target, (TcpStream, Acceptor, Hub)):
+    if not isinstance(target, (TcpStream, DatagramPort, Acceptor, Hub)):
         accepting = getattr(target, "_accepting", None)
         target = accepting.acceptor if accepting is not None else target._connection.stream
     if target is None:
