@@ -334,8 +334,12 @@ def test_a_view_pins_its_memory(twin: Any) -> None:
         for number in range(5):
             sender.sendto(b"%d" % number * 9, receiver.getsockname())
             assert inbox.receive(receiver.fileno(), receiver, 1) == 1
+            assert not inbox.is_viewed(0)
             if number != 3:
                 views.append(inbox.view(0, 0, 9))
+                assert inbox.is_viewed(0)
+            assert not inbox.is_viewed(1)
+            assert not inbox.is_viewed(-1)
         assert [bytes(view) for view in views] == [b"%d" % number * 9 for number in (0, 1, 2, 4)]
         assert all(view.readonly for view in views)
         assert inbox.pinned == 3  # the last one is noticed with the next call

@@ -82,6 +82,7 @@ cdef class Inbox:
     cpdef int receive(self, int fd, object plain_socket, int limit) except -12345
     cpdef open(self, int index)
     cpdef examine(self, Py_ssize_t size, object controls)
+    cpdef bint is_viewed(self, int index)
     cdef _check(self, int index, Py_ssize_t offset, Py_ssize_t count)
     cpdef object copy(self, int index, Py_ssize_t offset, Py_ssize_t count)
     cpdef object view(self, int index, Py_ssize_t offset, Py_ssize_t count)

@@ -433,6 +433,10 @@ cdef class Inbox:
         if offset < 0 or count < 0 or offset > SLAB or count > <Py_ssize_t>self.headers[index].msg_len - offset:
             raise IndexError("beyond the message")
 
+    cpdef bint is_viewed(self, int index):
+        """Whether views of a message's memory are alive."""
+        return 0 <= index < self.count and moorings_exports(self.slabs[index]) > 0
+
     cpdef object copy(self, int index, Py_ssize_t offset, Py_ssize_t count):
         """Part of a message as bytes."""
         self._check(index, offset, count)

@@ -312,6 +312,10 @@ class Inbox:
         if offset < 0 or count < 0 or offset + count > self._answers[index][0]:
             raise IndexError("beyond the message")
 
+    def is_viewed(self, index: int) -> bool:
+        """Whether views of a message's memory are alive."""
+        return 0 <= index < self.count and getrefcount(self._slabs[index]) != self._unviewed
+
     def copy(self, index: int, offset: int, count: int) -> bytes:
         """Part of a message as bytes."""
         self._check(index, offset, count)

@@ -96,7 +96,8 @@ async def test_kept_datagrams_stay_right_after_more_traffic() -> None:
         assert all(isinstance(view, memoryview) and view.readonly for view in long)
         await sender.write(b"last", 4, target)
         await until(lambda: len(kept) > len(data))
-        assert current_hub().inbox.pinned == len(long)
+        assert receiver.pinned == current_hub().inbox.pinned == len(long)
+        assert sender.pinned == 0
         assert not owner.reports
 
 

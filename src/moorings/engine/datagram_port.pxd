@@ -34,6 +34,7 @@ cdef class DatagramPort(SendingPort):
     cdef public unsigned long datagrams_dropped
     cdef public unsigned long long coalesced_received
     cdef public unsigned long errors_received
+    cdef public unsigned long pinned
     cdef public unsigned long receive_calls
     cdef public int burst
     cdef public int burst_filled
@@ -44,8 +45,10 @@ cdef class DatagramPort(SendingPort):
     cdef _complete_receive(self, Operation operation, Datagram datagram)
     @cython.locals(operation=Operation)
     cpdef _put(self, Datagram datagram)
-    @cython.locals(inbox=Inbox, count=int, index=int, home=Home)
+    @cython.locals(inbox=Inbox, count=int, home=Home)
     cdef _receive_batch(self)
+    @cython.locals(index=int)
+    cdef _hand_out_all(self, Inbox inbox, int count, object handler, object owner)
     @cython.locals(inbox=Inbox)
     cdef Inbox _find_inbox(self)
     cpdef int read_errors(self) except -1

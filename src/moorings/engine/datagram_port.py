@@ -106,6 +106,7 @@ class DatagramPort(SendingPort):
         "make_datagram",
         "on_release",
         "owner",
+        "pinned",
         "queue",
         "queue_length_limit",
         "receive_calls",
@@ -140,6 +141,7 @@ class DatagramPort(SendingPort):
         self.datagrams_dropped = 0
         self.coalesced_received = 0
         self.errors_received = 0
+        self.pinned = 0
         self.receive_calls = 0
         self.burst = _BURST if cython.compiled else 1
         self.burst_filled = 0
@@ -303,21 +305,27 @@ class DatagramPort(SendingPort):
             # The program's handlers run from here: what they complete must not resume a task on top of them.
             home.eager = False
         inbox.busy = True
-        index = 0
         try:
-            while index < count and self.phase == _OPEN:
-                inbox.open(index)
-                home.turn_bytes += inbox.size
-                self.bytes_received += inbox.size
-                if self.filter is None or self.filter(inbox):
-                    if cython.compiled or handler is None:
-                        self._hand_out(inbox, index, handler, owner)
-                    else:
-                        hand_out_simply(self, inbox, index, handler, owner)
-                index += 1
+            self._hand_out_all(inbox, count, handler, owner)
         finally:
             inbox.busy = False
         home.eager = home.in_callback
+
+    def _hand_out_all(self, inbox: Inbox, count: int, handler: Any, owner: Any) -> None:
+        """Each received message, as long as the port is open."""
+        index = 0
+        while index < count and self.phase == _OPEN:
+            inbox.open(index)
+            self.home.turn_bytes += inbox.size
+            self.bytes_received += inbox.size
+            if self.filter is None or self.filter(inbox):
+                if cython.compiled or handler is None:
+                    self._hand_out(inbox, index, handler, owner)
+                else:
+                    hand_out_simply(self, inbox, index, handler, owner)
+                if inbox.is_viewed(index):
+                    self.pinned += 1
+            index += 1
 
     def _find_inbox(self) -> Inbox:
         """The memory that the ports of a loop share; another one where that is in use, below us on the stack."""

@@ -120,7 +120,7 @@ def datagram_counters(link: DatagramLink) -> DatagramCounters:
         port.datagrams_dropped,
         port.writes_refused + link.multicast_refused,
         port.errors_received,
-        0 if port.inbox is None else port.inbox.pinned,
+        port.pinned,
         port.queued_bytes,
         port.queued_count,
     )
