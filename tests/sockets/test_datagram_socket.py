@@ -752,6 +752,24 @@ async def test_a_dropped_socket_warns_and_gives_its_port_back() -> None:
     again.close()
 
 
+@pytest.mark.parametrize("handlers", [1, 2])
+async def test_a_dropped_socket_whose_handlers_refer_to_it(handlers: int) -> None:
+    class Program:
+        def __init__(self) -> None:
+            self.socket = DatagramSocket()
+            for _ in range(handlers):
+                self.socket.add_message_received(self.on_message)
+
+        def on_message(self, _socket: DatagramSocket, _args: Any) -> None:
+            raise AssertionError
+
+    dropped = [Program()]
+    await dropped[0].socket.bind_endpoint_async(LOCALHOST, "")
+    with pytest.warns(ResourceWarning, match="unclosed DatagramSocket"):  # noqa: PT031 - as above
+        dropped.clear()
+        gc.collect()
+
+
 async def test_a_stream_keeps_a_dropped_socket_sending() -> None:
     """It receives no more, and does not spin on what arrives."""
     received = Received()

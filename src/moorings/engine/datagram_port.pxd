@@ -16,6 +16,7 @@ cdef int _OPEN, _CLOSED, _TAKEN, _WRITE, _FLUSH, _OPERATION, _PATIENCE
 cdef class DatagramPort(SendingPort):
     cdef public Inbox inbox
     cdef public object handler
+    cdef public bint handler_of_owner
     cdef public object owner
     cdef public object report
     cdef public object start
@@ -57,4 +58,5 @@ cdef class DatagramPort(SendingPort):
     cpdef put_back(self, Datagram datagram)
     @cython.locals(offset=Py_ssize_t, size=Py_ssize_t, segment=Py_ssize_t, datagram=Datagram)
     cdef _hand_out(self, Inbox inbox, int index, object handler, object owner)
+    cdef _handler_for(self, object owner)
     cdef _call(self, object handler, object owner, Datagram datagram)

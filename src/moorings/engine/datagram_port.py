@@ -102,6 +102,7 @@ class DatagramPort(SendingPort):
         "errors_received",
         "filter",
         "handler",
+        "handler_of_owner",
         "inbox",
         "make_datagram",
         "on_release",
@@ -123,6 +124,7 @@ class DatagramPort(SendingPort):
         SendingPort.__init__(self, hub, label)
         self.inbox: Inbox | None = None
         self.handler: Callable[[Any, Datagram], object] | None = None
+        self.handler_of_owner = False
         self.owner: ref[Any] | None = None
         self.report: Any = None
         self.start: Any = None
@@ -160,6 +162,11 @@ class DatagramPort(SendingPort):
         self.start = start
         self.reading = True
         self.update_events()
+
+    def serve_owner(self, owner: ref[Any], handler_of: Any, report: Any, start: Any) -> None:
+        """As `serve`, with the handler that `handler_of(owner())` gives: the owner keeps it, and may be dropped."""
+        self.handler_of_owner = True
+        self.serve(owner, handler_of, report, start)
 
     def serve_sink(self, sink: Callable[[Datagram], object]) -> None:
         """From now on give each datagram, independent of the shared memory, to `sink`."""
@@ -280,7 +287,7 @@ class DatagramPort(SendingPort):
 
     def _receive_batch(self) -> None:
         owner: Any = None
-        handler = self.handler
+        handler: Any = self.handler
         home = self.home
         if handler is not None:
             assert self.owner is not None
@@ -290,6 +297,7 @@ class DatagramPort(SendingPort):
                 self.reading = False
                 self.update_events()
                 return
+            handler = self._handler_for(owner)
         inbox = self.inbox
         if inbox is None or inbox.busy:
             inbox = self._find_inbox()
@@ -391,6 +399,10 @@ class DatagramPort(SendingPort):
             if offset >= size or self.phase != _OPEN:
                 return
 
+    def _handler_for(self, owner: Any) -> Any:
+        handler: Any = self.handler
+        return handler(owner) if self.handler_of_owner else handler
+
     def _call(self, handler: Any, owner: Any, datagram: Datagram) -> None:
         report = self.report  # (the handler may close the port, which forgets them)
         start = self.start
@@ -459,7 +471,7 @@ class DatagramPort(SendingPort):
                 home = self.home
                 eager, home.eager = home.eager, False
                 try:
-                    self._call(self.handler, owner, datagram)
+                    self._call(self._handler_for(owner), owner, datagram)
                 finally:
                     home.eager = eager
         elif self.sink is not None:

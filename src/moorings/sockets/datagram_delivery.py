@@ -49,15 +49,17 @@ async def _finish(awaitable: Awaitable[object]) -> None:
     await awaitable
 
 
+def _only_handler(owner: DatagramSocket) -> Handler:
+    return owner._inline[0]
+
+
 class Delivery:
     """The handlers of one port, their tasks and their queue. Home thread, but for what runs on workers."""
 
     __slots__ = (
         "__weakref__",
-        "_inline",
         "_link",
         "_lock",
-        "_on_worker",
         "_paused",
         "_port",
         "_waiters",
@@ -83,11 +85,13 @@ class Delivery:
         self._waiting: deque[Datagram] = deque()
         self._working = False
         self._lock = threading.Lock()
-        handlers = [handler for _, handler in owner._event._handlers]
-        self._on_worker: list[Handler] = [one for one in handlers if self.home.background or runs_on_worker(one)]
-        self._inline: list[Handler] = [one for one in handlers if one not in self._on_worker]
-        if len(self._inline) == 1 and not self._on_worker:
-            port.serve(self.owner, self._inline[0], self.report, self.run)
+        handlers: list[Handler] = [handler for _, handler in owner._event._handlers]
+        on_worker = tuple(one for one in handlers if self.home.background or runs_on_worker(one))
+        inline = tuple(one for one in handlers if one not in on_worker)
+        # The owner keeps them: a handler mostly refers to it, and the loop must not.
+        owner._inline, owner._on_worker = inline, on_worker
+        if len(inline) == 1 and not on_worker:
+            port.serve_owner(self.owner, _only_handler, self.report, self.run)
         elif handlers:
             port.serve_sink(self.take)
 
@@ -115,7 +119,7 @@ class Delivery:
         owner = self.owner()
         if owner is None:
             return
-        for handler in self._inline:
+        for handler in owner._inline:
             if self.stopped:
                 return
             try:
@@ -125,7 +129,7 @@ class Delivery:
                 continue
             if result is not None:
                 self.run(handler, result)
-        if self._on_worker and not self.stopped:
+        if owner._on_worker and not self.stopped:
             self._hand_over(owner, datagram)
 
     async def until_stopped(self) -> None:
@@ -228,7 +232,7 @@ class Delivery:
                     post(self.home, self._changed)
                     return
                 datagram = self._waiting.popleft()
-            for handler in self._on_worker:
+            for handler in owner._on_worker:
                 self._call_on_worker(handler, owner, datagram)
             del owner, datagram
 

@@ -113,13 +113,27 @@ class DatagramSocket(DatagramFace, StreamBrokerMembers, IClosable):
     place where it was made. Source: WinRT DatagramSocket.
     """
 
-    __slots__ = ("__weakref__", "_control", "_event", "_information", "_lifeline", "_link", "_operation", "_output")
+    __slots__ = (
+        "__weakref__",
+        "_control",
+        "_event",
+        "_information",
+        "_inline",
+        "_lifeline",
+        "_link",
+        "_on_worker",
+        "_operation",
+        "_output",
+    )
     _winrt_name_ = "Windows.Networking.Sockets.DatagramSocket"
 
     def __init__(self) -> None:
         self._link = DatagramLink(creation_place())
         self._link.owner = weakref.ref(self)
         self._event: EventSource[DatagramSocket, Args] = EventSource()
+        # Its handlers, once they are fixed: those that the loop calls, and those that worker threads call.
+        self._inline: tuple[Callable[[Any, Any], object], ...] = ()
+        self._on_worker: tuple[Callable[[Any, Any], object], ...] = ()
         self._lifeline = Lifeline(self._link)
         self._operation: Operation | None = None
         self._output: Any = None
