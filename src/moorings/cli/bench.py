@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ EPILOG = """\b
 Examples:
   moorings bench tcp --quick
   moorings bench tcp --json tcp.json --plot tcp.svg
+  moorings bench udp --quick
 
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
@@ -180,3 +182,7 @@ def show(results: report.Document, json_: str | None, plot_: str | None) -> int:
     for failure in failures:
         click.echo(f"moorings: {failure}", err=True)
     return EXIT_FAILED if failures else EXIT_OK
+
+
+# The others belong to the same group.
+import_module("moorings.cli.bench_udp")

@@ -52,7 +52,7 @@ RECEIVE_QUEUE_LIMIT = 1024
 RECEIVE_BURST = 16
 #: Errors that one turn takes.
 _ERROR_BURST = 64
-#: Pure mode: receive calls in a row that brought all they asked for, before the next one asks for more.
+#: Receive calls in a row that brought all they asked for, before the next one asks for more.
 _PATIENCE = 8
 
 _BURST = RECEIVE_BURST
@@ -307,8 +307,7 @@ class DatagramPort(SendingPort):
             if -count != errno.EAGAIN and self.take_reports(-count) == 0:
                 self._tell(-count, None, 0)
             return
-        if not cython.compiled:
-            self._adapt_burst(count)
+        self._adapt_burst(count)
         if handler is not None or self.sink is not None:
             # The program's handlers run from here: what they complete must not resume a task on top of them.
             home.eager = False
@@ -347,8 +346,21 @@ class DatagramPort(SendingPort):
         return inbox
 
     def _adapt_burst(self, count: int) -> None:
-        """Each message that is asked for and not there costs an exception; a message too few only a look for events."""
-        if count < self.burst:
+        """Each message that is asked for and not there costs; a message too few only costs a look for events.
+
+        Compiled, what is not there costs little: there is room for one, as in request and reply, or for all.
+        """
+        if cython.compiled:
+            if count <= 1 and self.burst > 1:
+                self.burst = 1
+                return
+            if self.burst > 1:
+                return
+            self.burst_filled += 1
+            if self.burst_filled >= _PATIENCE:
+                self.burst = _BURST
+                self.burst_filled = 0
+        elif count < self.burst:
             self.burst = count if count > 0 else 1
             self.burst_filled = 0
         elif self.burst < _BURST:

@@ -84,12 +84,13 @@ class DatagramFace:
         handler; RO_E_CLOSED after `close()`, which ends a waiting call with ERROR_OPERATION_ABORTED. Cancellation:
         *nothing happened*, *retry safe*: no datagram is lost.
         """
-        self._require("receive")
         port = self._link.port
+        if port is None or not port.is_open() or port.home.dropped:
+            self._require("receive")
         if self._has_handlers():
             raise errors.illegal_call(f"{self._link}: receive() beside a message_received handler", "use one of both")
         assert port is not None
-        if get_running_loop() is not port.home.loop:
+        if not port.home.on_home_thread():
             return await run_at_home(port.home, self.receive, lambda message: _put_back(port, message))
         operation: Operation = port.receive()
         try:
