@@ -31,6 +31,7 @@ cdef enum:
     GROUPS = 64
     SLOTS = 16
     CONTROL_SIZE = 256
+    KNOWN = 16
 
 cdef class Target:
     cdef sockaddr_storage storage
@@ -61,9 +62,9 @@ cdef class Inbox:
     cdef sockaddr_storage names[SLOTS]
     cdef char control[SLOTS][CONTROL_SIZE]
     cdef list slabs
-    cdef sockaddr_storage known
-    cdef socklen_t known_length
-    cdef object known_name
+    cdef sockaddr_storage known[KNOWN]
+    cdef socklen_t known_lengths[KNOWN]
+    cdef list known_names
     cdef sockaddr_storage known_destination
     cdef object known_destination_name
     cdef readonly int count
@@ -86,5 +87,6 @@ cdef class Inbox:
     cdef _check(self, int index, Py_ssize_t offset, Py_ssize_t count)
     cpdef object copy(self, int index, Py_ssize_t offset, Py_ssize_t count)
     cpdef object view(self, int index, Py_ssize_t offset, Py_ssize_t count)
+    cdef object _known(self, const sockaddr_storage *storage, socklen_t length)
     cdef _parse_control(self, msghdr *header)
     cdef _note_destination(self, const sockaddr_storage *storage)

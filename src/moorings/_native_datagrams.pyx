@@ -291,7 +291,8 @@ cdef class Inbox:
         cdef int index
         self.slabs = [bytearray(SLAB) for _ in range(SLOTS)]
         memset(self.headers, 0, sizeof(self.headers))
-        self.known_length = 0
+        memset(self.known_lengths, 0, sizeof(self.known_lengths))
+        self.known_names = [None] * KNOWN
         for index in range(SLOTS):
             self._use(index)
 
@@ -335,11 +336,7 @@ cdef class Inbox:
             raise IndexError("no such message")
         header = &self.headers[index].msg_hdr
         length = header.msg_namelen if header.msg_namelen <= sizeof(sockaddr_storage) else 0
-        if length != self.known_length or memcmp(&self.names[index], &self.known, length) != 0:
-            memcpy(&self.known, &self.names[index], sizeof(sockaddr_storage))
-            self.known_length = length
-            self.known_name = _name_of(&self.known) if length > 0 else None
-        self.name = self.known_name
+        self.name = self._known(&self.names[index], length)
         self.size = self.headers[index].msg_len
         self.truncated = (header.msg_flags & MSG_TRUNC) != 0
         self._parse_control(header)
@@ -365,6 +362,22 @@ cdef class Inbox:
         header.msg_controllen = used
         self.size = size
         self._parse_control(&header)
+
+    cdef object _known(self, const sockaddr_storage *storage, socklen_t length):
+        """The address as the socket module has it; of those that came lately, the same object again."""
+        cdef const unsigned int *words = <const unsigned int *>storage
+        cdef unsigned int mixed = 0
+        cdef int slot, word
+        if length == 0 or length > sizeof(sockaddr_storage):
+            return None
+        for word in range(<int>(length // sizeof(unsigned int))):
+            mixed = mixed * 31 + words[word]
+        slot = (mixed ^ (mixed >> 16)) % KNOWN
+        if length != self.known_lengths[slot] or memcmp(storage, &self.known[slot], length) != 0:
+            memcpy(&self.known[slot], storage, length)
+            self.known_lengths[slot] = length
+            self.known_names[slot] = _name_of(storage)
+        return self.known_names[slot]
 
     cdef _parse_control(self, msghdr *header):
         cdef cmsghdr *control = CMSG_FIRSTHDR(header)

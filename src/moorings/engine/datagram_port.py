@@ -406,6 +406,10 @@ class DatagramPort(SendingPort):
                     self.sink(datagram)
                 else:
                     self._put(datagram)
+                    # Whoever waited for it has run, and may be done with it.
+                    if cython.compiled and is_sole(datagram) and self.phase == _OPEN:
+                        datagram.clear()
+                        self.spare_datagram = datagram
             datagram = None
             offset += segment
             if offset >= size or self.phase != _OPEN:
