@@ -51,7 +51,7 @@ RECEIVE_QUEUE_LIMIT = 1024
 #: Kernel messages that one turn takes, each up to 64 KiB.
 RECEIVE_BURST = 16
 #: Errors that one turn takes.
-_ERROR_BURST = 64
+ERROR_BURST = 64
 #: Receive calls in a row that brought all they asked for, before the next one asks for more.
 _PATIENCE = 8
 
@@ -435,7 +435,7 @@ class DatagramPort(SendingPort):
     def read_errors(self) -> int:
         """Take what the error queue holds, and tell the readers; the number of errors that they were told."""
         entries = told = 0
-        while entries < _ERROR_BURST and self.phase == _OPEN:
+        while entries < ERROR_BURST and self.phase == _OPEN:
             try:
                 _, controls, _, name = self.plain_socket.recvmsg(0, _ERROR_CONTROL_SIZE, _ERROR_QUEUE)
             except OSError:

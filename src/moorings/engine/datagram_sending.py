@@ -59,9 +59,11 @@ _OVERHEAD = 256
 #: Operations that a port keeps for re-use.
 _FREE_LIMIT = 1024
 #: Failed writes whose errors nobody has seen yet, that a port remembers for the next flush.
-_UNSEEN_LIMIT = 64
+UNSEEN_FAILURES_LIMIT = 64
+_UNSEEN_LIMIT = UNSEEN_FAILURES_LIMIT
 #: Reports about earlier datagrams that may come between one datagram and the kernel, before it fails itself.
-_RETRY_LIMIT = 16
+REPORT_RETRIES = 16
+_RETRY_LIMIT = REPORT_RETRIES
 
 _STARTED = 0
 _COMPLETED = 1

@@ -36,7 +36,7 @@ class DatagramCounters(NamedTuple):
     errors: int
     """Failures that the network reported."""
     pinned: int
-    """Blocks of memory that were left to kept datagrams, on this socket's loop."""
+    """Blocks of memory that were left to kept datagrams."""
     queued_bytes: int
     """Bytes of writes that the kernel has not taken yet, with what each costs."""
     queued_datagrams: int
