@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.engine.datagram import Datagram
+from moorings.engine.datagram_facts import MEANINGS, coalesces, knows_segments
 from moorings.engine.datagram_sending import SendingPort
 from moorings.engine.hub import Hub  # noqa: TC001 - Cython takes the name from the .pxd
 from moorings.foundation.operation import Operation, cancelled_error
@@ -80,11 +81,6 @@ _FROM_NETWORK = (2, 3)  # ICMP, ICMPv6
 _ERROR_OPTIONS = ((int(socket.IPPROTO_IP), 11), (int(socket.IPPROTO_IPV6), 25))  # IP_RECVERR, IPV6_RECVERR
 _ERROR_QUEUE = int(socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
 _ERROR_CONTROL_SIZE = 512
-
-# linux/udp.h
-_SOL_UDP = 17
-_UDP_SEGMENT = 103
-_UDP_GRO = 104
 
 
 class DatagramPort(SendingPort):
@@ -147,8 +143,8 @@ class DatagramPort(SendingPort):
         self.receive_calls = 0
         self.burst = _BURST if cython.compiled else 1
         self.burst_filled = 0
-        self.can_segment = _knows_segments(plain_socket)
-        self.can_coalesce = _coalesces(plain_socket)
+        self.can_segment = knows_segments(plain_socket)
+        self.can_coalesce = coalesces(plain_socket)
         hub.register(self, plain_socket.fileno(), 0)
         self.plain_socket = plain_socket
 
@@ -476,7 +472,7 @@ class DatagramPort(SendingPort):
         datagram.name = name
         where = f" to {name[0]} port {name[1]}" if name else ""
         hint = f" (path MTU {information})" if code == errno.EMSGSIZE and information else ""
-        meaning = _MEANINGS.get(code, errno.errorcode.get(code, ""))
+        meaning = MEANINGS.get(code, errno.errorcode.get(code, ""))
         reason = f"{self.label}: a datagram{where} was not delivered: {meaning}{hint}"
         datagram.error = errors.from_errno(code, reason)
         if code == errno.ECONNREFUSED:
@@ -591,31 +587,3 @@ class DatagramPort(SendingPort):
     def is_open(self) -> bool:
         """True until `close` or `abort`."""
         return self.phase == _OPEN
-
-
-def _knows_segments(plain_socket: Any) -> bool:
-    """Whether the kernel cuts what is sent into datagrams; one that does not ignores the request."""
-    try:
-        plain_socket.getsockopt(_SOL_UDP, _UDP_SEGMENT)
-    except OSError:
-        return False
-    return True
-
-
-def _coalesces(plain_socket: Any) -> bool:
-    """Let the kernel give datagrams of one sender together, if it can."""
-    try:
-        plain_socket.setsockopt(_SOL_UDP, _UDP_GRO, 1)
-    except OSError:
-        return False
-    return True
-
-
-_MEANINGS = {
-    errno.ECONNREFUSED: "nothing listens on that port (ICMP port unreachable)",
-    errno.EHOSTUNREACH: "the host cannot be reached",
-    errno.ENETUNREACH: "there is no route to that network",
-    errno.EMSGSIZE: "it is too big for the path and may not be fragmented",
-    errno.EACCES: "a firewall on the way forbids it",
-    errno.EPROTO: "the receiver found an error in it",
-}
