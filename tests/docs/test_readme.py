@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 README = ROOT / "README.md"
-RUN_HERE = {"echo_server.py", "client.py"}
+RUN_HERE = {"echo_server.py", "client.py", "line_protocol.py"}
 """The programs that this module runs."""
-LINES = 120
+LINES = 165
 """The README is a first page: what is longer has a page of its own."""
 
 
@@ -91,3 +91,22 @@ def test_client(programs: Programs) -> None:
             assert re.fullmatch(r"\d+ µs there and back\n", client.stdout.readline())
         assert interrupt(client) == (-signal.SIGINT, "")
         assert interrupt(server) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_line_protocol(programs: Programs, ending: signal.Signals) -> None:
+    with subprocess.Popen(
+        programs.command("line_protocol.py"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "answer: b'HELLO\\n'\n"
+        with programs.connect(process) as connection:
+            connection.sendall(b"x" * 2000)
+            assert connection.makefile("rb").readline().startswith(b"ERROR")
+        process.send_signal(ending)
+        rest, complaints = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, rest, complaints) == (0, "served 2 clients, cut off 0\n", "")
