@@ -16,7 +16,7 @@ from moorings.foundation.async_info import (
 from moorings.foundation.async_status import AsyncStatus
 from moorings.foundation.uri import Uri
 from moorings.monitoring.monitor import Monitor, monitor
-from moorings.monitoring.reports import ListenerReport, ProgramSnapshot, StreamReport
+from moorings.monitoring.reports import DatagramReport, ListenerReport, ProgramSnapshot, StreamReport
 from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
@@ -49,6 +49,7 @@ __all__ = [
     "DataReader",
     "DataWriter",
     "DatagramCounters",
+    "DatagramReport",
     "DatagramSocket",
     "DatagramSocketMessageReceivedEventArgs",
     "DrainReport",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from tests.monitoring.samples import LISTENER, PROGRAM, STREAM
+from tests.monitoring.samples import DATAGRAM, LISTENER, PROGRAM, STREAM
 
 from moorings.cli import socket_table as table
 from moorings.cli.socket_table import Meter, Rates, Row
@@ -85,18 +85,32 @@ def test_what_gives_no_rate(at: float, sent: int, name: str) -> None:
     assert look(meter, at, sent, 0, id=name) == Rates(None, None)
 
 
+def test_rates_of_datagrams() -> None:
+    meter = Meter()
+    for at, datagrams in ((10, 5), (12, 205)):
+        ours = DATAGRAM._replace(bytes_received=datagrams * 100, datagrams_received=datagrams)
+        rates = meter.rows([PROGRAM._replace(taken_at_s=at, sockets=(ours,))])[0].rates
+    assert rates == Rates(0.0, 80_000.0, 0.0, 100.0)
+    stream = STREAM._replace(id=DATAGRAM.id)  # the same name, and something else
+    assert meter.rows([PROGRAM._replace(taken_at_s=13, sockets=(stream,))])[0].rates == Rates()
+
+
 def test_order() -> None:
     slow = STREAM._replace(id="slow", round_trip_time_us=900, bytes_sent=1)
     busy = STREAM._replace(id="busy", round_trip_time_us=5, bytes_received=7, outbound_bits_per_second=8)
     stuck = STREAM._replace(id="stuck", queued_bytes=5, inbound_bits_per_second=3)
-    program = PROGRAM._replace(sockets=(LISTENER, slow, busy, stuck))
+    lossy = DATAGRAM._replace(id="lossy", queue_drops=1, kernel_drops=2, bytes_sent=3, kernel_unsent_bytes=4)
+    late = DATAGRAM._replace(id="late", queue_drops=2)
+    program = PROGRAM._replace(sockets=(LISTENER, slow, busy, stuck, late, lossy))
     rows = table.estimates([program])
 
     def first(sort: str | None) -> str:
         return table.in_order(rows, sort)[0].report.id
 
-    assert [first(sort) for sort in (None, *table.SORTS)] == [LISTENER.id, "slow", "busy", "stuck", "busy"]
+    assert [first(sort) for sort in (None, *table.SORTS)] == [LISTENER.id, "slow", "busy", "stuck", "busy", "lossy"]
     assert table.in_order(rows, "rtt")[-1].report == LISTENER
+    assert [row.report.id for row in table.in_order(rows, "drops")[:2]] == ["lossy", "late"]
+    assert [row.report.id for row in table.in_order(rows, "queued")[:2]] == ["stuck", "lossy"]
 
 
 def headings(width: int, sort: str | None = None) -> list[str]:
@@ -115,6 +129,52 @@ def test_what_fits() -> None:
     assert [name for names in gone for name in names] == [
         *("age", "retr", "received", "sent", "local", "unread", "state", "in", "out", "queued", "rtt")
     ]
+
+
+def test_columns_of_datagrams() -> None:
+    assert [table.has_datagrams([Row(PROGRAM, one, Rates())]) for one in PROGRAM.sockets] == [False, False, True]
+    ours = DATAGRAM._replace(
+        datagrams_sent=1200, waiting_datagrams=3, queue_drops=4, kernel_drops=5, kernel_unread_bytes=2048, age_s=3.0
+    )
+    row = Row(PROGRAM, ours, Rates(8.0, None, 1234.5, None))
+    cells = {
+        column.heading: column.cell(row)
+        for measured in (False, True)
+        for column in table.columns(measured=measured, why=False, sort=None, datagrams=True)
+    }
+    assert cells | {"program": ""} == {
+        "program": "",
+        "local": "[::]:1338",
+        "peer": "any (UDP)",
+        "state": "receiving",
+        "rtt": "",
+        "est. out": "8 bit/s",
+        "est. in": "-",
+        "out": "8 bit/s",
+        "in": "-",
+        "sent": "0",
+        "received": "0",
+        "queued": "0",
+        "unread": "2.0 KiB",
+        "dg out": "1,200",
+        "dg in": "0",
+        "dg/s out": "1,234",
+        "dg/s in": "-",
+        "waiting": "3",
+        "drops": "9",
+        "retr": "",
+        "age": "3 s",
+    }
+    columns = {
+        column.heading: column for column in table.columns(measured=True, why=False, sort="drops", datagrams=True)
+    }
+    unknown = ours._replace(remote_address="127.0.0.1", remote_port=9, kernel_drops=None)
+    assert columns["drops"].cell(Row(PROGRAM, unknown, Rates())) == "4+"
+    assert columns["peer"].cell(Row(PROGRAM, unknown, Rates())) == "-> 127.0.0.1:9 (UDP)"
+    assert columns["drops"].rank == 1
+    for other in (STREAM, LISTENER):
+        cells = {heading: columns[heading].cell(Row(PROGRAM, other, Rates())) for heading in columns}
+        assert cells["drops"] == cells["waiting"] == cells["dg/s out"] == cells["dg/s in"] == ""
 
 
 def test_cells() -> None:

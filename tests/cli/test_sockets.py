@@ -19,7 +19,7 @@ from tests.cli.terminals import terminal
 from tests.sockets import scripts
 
 import moorings
-from moorings import StreamReport
+from moorings import DatagramReport, DatagramSocket, HostName, StreamReport
 from moorings.cli import app, sockets
 from moorings.monitoring import lister
 from moorings.monitoring.directory import open_listener
@@ -132,6 +132,31 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert stream.keys() == {"kind", "why_slow", *StreamReport._fields}
     assert stream["inbound_bits_per_second"] is None  # not known is null, and not zero
     assert stream["bytes_received"] == 0
+
+
+@contextmanager
+def datagrams(directory: Path) -> Iterator[DatagramSocket]:
+    """This process as a program with two DatagramSockets, of which one has sent to the other, which nobody reads."""
+    with moorings.monitor(name="udp", directory=directory), DatagramSocket() as ours, DatagramSocket() as theirs:
+        ours.bind_endpoint_async(HostName("127.0.0.1"), "").get()
+        theirs.connect_async(HostName("127.0.0.1"), ours.information.local_port).get()
+        theirs.output_stream.write_async(b"hello").get()
+        yield ours
+
+
+def test_datagram_sockets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with datagrams(tmp_path) as ours:
+        port = ours.information.local_port
+        heading, *rows = tell(capsys, tmp_path, "--why", "--sort", "bytes").splitlines()
+        (program,) = json.loads(tell(capsys, tmp_path, "--json", "--why"))["programs"]
+        families = list(text_string_to_metric_families(tell(capsys, tmp_path, "--open-metrics")))
+    assert {"dg out", "dg in", "waiting", "drops"} < {name.strip() for name in heading.split("  ")}
+    assert [f"-> 127.0.0.1:{port} (UDP)" in row for row in rows] == [True, False]
+    assert ["any (UDP)" in row for row in rows] == [False, True]
+    assert "nobody receives" in rows[1]
+    assert {socket["kind"] for socket in program["sockets"]} == {"datagram"}
+    assert program["sockets"][0].keys() == {"kind", "why_slow", *DatagramReport._fields}
+    assert "moorings_datagram_kernel_unread_bytes" in {family.name for family in families}
 
 
 def test_open_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,6 +276,16 @@ def test_live_until_q(tmp_path: Path) -> None:
         assert f"-> 127.0.0.1:{port}" in made.text
         assert "bad\\x1b[2J\\x9b31m[red]" in made.text
         assert "\x1b[2J" not in made.raw
+
+
+def test_live_datagram_sockets(tmp_path: Path) -> None:
+    arguments = ["--interval", "0.1", "--sort", "drops"]
+    with terminal() as made, datagrams(tmp_path), live_view(made, tmp_path, *arguments) as process:
+        made.wait_for("drops")
+        made.wait_for("any (UDP)")
+        made.wait_for("0 bit/s")  # measured, so it has looked twice
+        made.press("q")
+        assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("keys", [True, False])

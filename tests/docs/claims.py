@@ -65,6 +65,7 @@ COMMANDS: dict[str, str] = {
     "moorings doctor": ENDS_WELL,
     "moorings sockets": ENDS_WELL,
     "moorings sockets --once --why --sort queued": ENDS_WELL,
+    "moorings sockets --once --sort drops": ENDS_WELL,
     "moorings sockets --json": ENDS_WELL,
     "moorings sockets --open-metrics": ENDS_WELL,
     "moorings bench tcp --json tcp.json --plot tcp.svg": (

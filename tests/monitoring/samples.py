@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import moorings
-from moorings import ListenerReport, ProgramSnapshot, StreamReport
+from moorings import DatagramReport, ListenerReport, ProgramSnapshot, StreamReport
 from moorings.monitoring import lister
 
 if TYPE_CHECKING:
@@ -31,7 +31,16 @@ STREAM = StreamReport(
     close_timeout_s=5.0,
 )
 LISTENER = ListenerReport("6.2", "asyncio", "accepting", local_address="::1", local_port=1337)
-PROGRAM = ProgramSnapshot(4711, "sample", "0.1.0", 1.5, (STREAM, LISTENER))
+DATAGRAM = DatagramReport(
+    "8.3",
+    "asyncio",
+    "receiving",
+    local_address="::",
+    local_port=1338,
+    write_queue_limit_bytes=16777216,
+    receive_queue_limit_datagrams=1024,
+)
+PROGRAM = ProgramSnapshot(4711, "sample", "0.1.0", 1.5, (STREAM, LISTENER, DATAGRAM))
 
 
 async def only_program(monitor: Monitor, limit: int | None = None) -> ProgramSnapshot:

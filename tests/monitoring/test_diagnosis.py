@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.monitoring.samples import LISTENER, STREAM
+from tests.monitoring.samples import DATAGRAM, LISTENER, STREAM
 
 from moorings.monitoring import diagnosis
 
@@ -83,6 +83,66 @@ LISTENERS: list[tuple[str, dict[str, Any]]] = [
     (diagnosis.NOTHING, {"open_connections": 5, "max_connections": 6, "backlog_connections": 0}),
 ]
 
+DATAGRAMS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "Datagrams came, and nobody receives: add a message_received handler before binding, or call receive().",
+        {"state": "sending", "kernel_unread_bytes": 300, "receive_buffer_bytes": 300, "kernel_drops": 7},
+    ),
+    (
+        "Datagrams came, and nobody receives: add a message_received handler before binding, or call receive().",
+        {"state": "sending", "kernel_drops": 7},
+    ),
+    ("Receiving is paused: 1,024 tasks of handlers run.", {"state": "paused", "handler_tasks": 1024}),
+    (
+        (
+            "The kernel dropped 1,000 datagrams, or batches of them, because its buffer of 212,992 bytes was full: "
+            "raise control.inbound_buffer_size_in_bytes."
+        ),
+        {"kernel_drops": 1000, "receive_buffer_bytes": 212_992},
+    ),
+    (
+        (
+            "The kernel dropped 1 datagram, or batches of them, because its buffer was full: "
+            "raise control.inbound_buffer_size_in_bytes."
+        ),
+        {"kernel_drops": 1},
+    ),
+    (
+        "The kernel's receive buffer is 75% full: datagrams come faster than they are received.",
+        {"kernel_unread_bytes": 3000, "receive_buffer_bytes": 4000},
+    ),
+    (
+        "The kernel's receive buffer is 100% full: datagrams come faster than they are received.",
+        {"kernel_unread_bytes": 5000, "receive_buffer_bytes": 4000},
+    ),
+    (
+        (
+            "2 datagrams were dropped because 1,024 waited already: the handler is too slow, or nobody calls "
+            "receive(). 1,024 datagrams not taken by the program; the limit is 1,024."
+        ),
+        {"queue_drops": 2, "waiting_datagrams": 1024},
+    ),
+    ("1 datagram not taken by the program; the limit is 1,024.", {"waiting_datagrams": 1}),
+    (
+        (
+            "The kernel takes no more right now: the network carries less than the program sends. "
+            "1,256 bytes wait in our queue; its limit is 16,777,216."
+        ),
+        {"send_blocked": True, "queued_bytes": 1256},
+    ),
+    ("1,256 bytes wait in our queue; its limit is 16,777,216.", {"queued_bytes": 1256}),
+    ("2 writes were refused because the queue was full: await writes.", {"writes_refused": 2}),
+    ("1 write failed: await writes to see why.", {"writes_failed": 1}),
+    (
+        "The network reported 3 failures: nobody listens there, or there is no way.",
+        {"network_errors": 3},
+    ),
+    (diagnosis.NOTHING, {"kernel_drops": 0, "kernel_unread_bytes": 1999, "receive_buffer_bytes": 4000}),
+    (diagnosis.NOTHING, {"state": "sending", "kernel_unread_bytes": 0, "kernel_drops": 0}),
+    (diagnosis.NOTHING, {"kernel_unread_bytes": 10}),
+    (diagnosis.NOTHING, {"handler_tasks": 1000, "unicast_refused": 5, "pinned_blocks": 3}),
+]
+
 
 @pytest.mark.parametrize(("text", "figures"), STREAMS)
 def test_causes_of_streams(text: str, figures: dict[str, Any]) -> None:
@@ -99,12 +159,20 @@ def test_causes_of_listeners(text: str, figures: dict[str, Any]) -> None:
     assert LISTENER._replace(**figures).why_slow == text
 
 
+@pytest.mark.parametrize(("text", "figures"), DATAGRAMS)
+def test_causes_of_datagram_sockets(text: str, figures: dict[str, Any]) -> None:
+    assert DATAGRAM._replace(**figures).why_slow == text
+
+
 def test_every_cause_is_tested() -> None:
     """Each row of the table is the only one to speak in some case, or the first."""
     spoken = {
         next(cause for cause in diagnosis.STREAM_CAUSES if cause(STREAM._replace(**figures))) for _, figures in STREAMS
     }
     assert spoken == set(diagnosis.STREAM_CAUSES)
+    assert {cause for cause in diagnosis.DATAGRAM_CAUSES for _, f in DATAGRAMS if cause(DATAGRAM._replace(**f))} == set(
+        diagnosis.DATAGRAM_CAUSES
+    )
     assert {cause for cause in diagnosis.LISTENER_CAUSES for _, f in LISTENERS if cause(LISTENER._replace(**f))} == set(
         diagnosis.LISTENER_CAUSES
     )

@@ -7,10 +7,10 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.monitoring.samples import LISTENER, PROGRAM, STREAM
+from tests.monitoring.samples import DATAGRAM, LISTENER, PROGRAM, STREAM
 
 from moorings.monitoring import wire
-from moorings.monitoring.reports import ProgramSnapshot, StreamReport
+from moorings.monitoring.reports import KINDS, DatagramReport, ProgramSnapshot, StreamReport
 from moorings.monitoring.wire import BadAnswerError, BadRequestError, Request
 
 ANSWER = b"".join(wire.answer(PROGRAM, wire.SOCKET_LIMIT))
@@ -113,7 +113,8 @@ TEXTS = st.text(max_size=8)
 @given(TEXTS, NUMBERS, st.none() | st.floats(allow_nan=False, allow_infinity=False))
 def test_answers_come_back_as_they_were(name: str, number: int | None, seconds: float | None) -> None:
     stream = STREAM._replace(id=name, round_trip_time_us=number, age_s=seconds, host_name=name, accepted=True)
-    snapshot = ProgramSnapshot(1, name, "1", 2.5, (stream, LISTENER._replace(max_connections=number)), 3, 4)
+    datagram = DATAGRAM._replace(id=name, age_s=seconds, kernel_drops=number, send_blocked=True)
+    snapshot = ProgramSnapshot(1, name, "1", 2.5, (stream, LISTENER._replace(max_connections=number), datagram), 3, 4)
     line = b"".join(wire.answer(snapshot, wire.SOCKET_LIMIT))
     assert line.count(b"\n") == 1
     assert wire.parse_answer(line) == snapshot
@@ -136,9 +137,11 @@ def changed(**values: object) -> bytes:
     return json.dumps(document).encode()
 
 
-def with_value(name: str, value: object) -> bytes:
+def with_value(name: str, value: object, kind: str = "stream") -> bytes:
     document = json.loads(ANSWER)
-    document["sockets"][0][1 + document["fields"]["stream"].index(name)] = value
+    row = document["sockets"][list(KINDS).index(kind)]
+    assert row[0] == kind
+    row[1 + document["fields"][kind].index(name)] = value
     return json.dumps(document).encode()
 
 
@@ -146,8 +149,8 @@ def test_answers_of_other_versions() -> None:
     document = json.loads(ANSWER)
     document["fields"]["stream"].append("colour")
     document["sockets"][0].append({"red": 1})
-    document["fields"]["datagram"] = ["id"]
-    document["sockets"].append(["datagram", 7])
+    document["fields"]["semaphore"] = ["id"]
+    document["sockets"].append(["semaphore", 7])
     document["future"] = [1]
     index = document["fields"]["stream"].index("age_s")
     del document["fields"]["stream"][index]
@@ -188,6 +191,10 @@ def test_answers_of_other_versions() -> None:
         with_value("age_s", "old"),
         with_value("local_port", []),
         with_value("accepted", 1),
+        with_value("send_blocked", 0, "datagram"),
+        with_value("drop_policy", None, "datagram"),
+        with_value("kernel_drops", 1.5, "datagram"),
+        with_value("receive_queue_limit_datagrams", "9", "datagram"),
     ],
 )
 def test_bad_answers(line: bytes) -> None:
@@ -234,5 +241,12 @@ def test_any_json_as_a_figure(field: str, value: object) -> None:
     read_anything(with_value(field, value))
 
 
-def test_a_listener_comes_back() -> None:
-    assert wire.parse_answer(ANSWER).listeners == [LISTENER]
+@FEW
+@given(st.sampled_from(DatagramReport._fields), JSON)
+def test_any_json_as_a_figure_of_datagrams(field: str, value: object) -> None:
+    read_anything(with_value(field, value, "datagram"))
+
+
+def test_each_kind_comes_back() -> None:
+    answer = wire.parse_answer(ANSWER)
+    assert (answer.streams, answer.listeners, answer.datagram_sockets) == ([STREAM], [LISTENER], [DATAGRAM])

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from moorings.cli.output import printable
-from moorings.monitoring.reports import ListenerReport, ProgramSnapshot, SocketReport, StreamReport
+from moorings.monitoring.reports import DatagramReport, ListenerReport, ProgramSnapshot, SocketReport, StreamReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 #: What stands for a figure that is not known.
 UNKNOWN = "-"
-SORTS = ("rtt", "bandwidth", "queued", "bytes")
+SORTS = ("rtt", "bandwidth", "queued", "bytes", "drops")
 #: Characters between two columns.
 _GAP = 2
 #: Characters of a program's name that are shown.
@@ -21,10 +21,12 @@ _NAME_WIDTH = 24
 
 
 class Rates(NamedTuple):
-    """Bits per second in both directions; None is not known."""
+    """Bits and datagrams per second in both directions; None is not known."""
 
     outbound: float | None = None
     inbound: float | None = None
+    datagrams_outbound: float | None = None
+    datagrams_inbound: float | None = None
 
 
 class Row(NamedTuple):
@@ -36,35 +38,42 @@ class Row(NamedTuple):
 
 
 class Meter:
-    """Rates of all connections, from the differences between two looks at them."""
+    """Rates of all connections and DatagramSockets, from the differences between two looks at them."""
 
     def __init__(self) -> None:
-        self._before: dict[tuple[int, str], tuple[float, int, int]] = {}
+        self._before: dict[tuple[int, str], tuple[float, tuple[int, ...]]] = {}
 
     def rows(self, programs: Iterable[ProgramSnapshot]) -> list[Row]:
         """The sockets of all programs, with their rates since the last call."""
-        now: dict[tuple[int, str], tuple[float, int, int]] = {}
+        now: dict[tuple[int, str], tuple[float, tuple[int, ...]]] = {}
         rows: list[Row] = []
         for program in programs:
             for report in program.sockets:
                 rates = Rates()
-                if isinstance(report, StreamReport):
+                if not isinstance(report, ListenerReport):
                     key = (program.pid, report.id)
-                    now[key] = (program.taken_at_s, report.bytes_sent, report.bytes_received)
+                    now[key] = (program.taken_at_s, _amounts(report))
                     rates = _difference(self._before.get(key), now[key])
                 rows.append(Row(program, report, rates))
         self._before = now
         return rows
 
 
-def _difference(before: tuple[float, int, int] | None, now: tuple[float, int, int]) -> Rates:
-    if before is None:
+def _amounts(report: StreamReport | DatagramReport) -> tuple[int, ...]:
+    """What is measured, in the order of `Rates`."""
+    bits = (report.bytes_sent * 8, report.bytes_received * 8)
+    return bits if isinstance(report, StreamReport) else (*bits, report.datagrams_sent, report.datagrams_received)
+
+
+def _difference(before: tuple[float, tuple[int, ...]] | None, now: tuple[float, tuple[int, ...]]) -> Rates:
+    if before is None or len(before[1]) != len(now[1]):
         return Rates()
-    seconds, sent, received = (later - earlier for earlier, later in zip(before, now, strict=True))
-    # A clock that was set, or another connection with the same id, says nothing.
-    if seconds <= 0 or sent < 0 or received < 0:
+    seconds = now[0] - before[0]
+    amounts = [later - earlier for earlier, later in zip(before[1], now[1], strict=True)]
+    # A clock that was set, or another socket with the same id, says nothing.
+    if seconds <= 0 or min(amounts) < 0:
         return Rates()
-    return Rates(sent * 8 / seconds, received * 8 / seconds)
+    return Rates(*(amount / seconds for amount in amounts))
 
 
 def estimates(programs: Iterable[ProgramSnapshot]) -> list[Row]:
@@ -91,13 +100,26 @@ def _sort_figure(row: Row, sort: str) -> float:
     if isinstance(report, ListenerReport):
         return -2
     figures: dict[str, float | None] = {
-        "rtt": report.round_trip_time_us,
+        "rtt": report.round_trip_time_us if isinstance(report, StreamReport) else None,
         "bandwidth": (row.rates.outbound or 0) + (row.rates.inbound or 0),
-        "queued": report.queued_bytes + (report.unacknowledged_bytes or 0),
+        "queued": _queued(report),
         "bytes": report.bytes_sent + report.bytes_received,
+        "drops": report.drops if isinstance(report, DatagramReport) else None,
     }
     figure = figures[sort]
     return -1 if figure is None else figure
+
+
+def _queued(report: StreamReport | DatagramReport) -> int:
+    """Bytes on their way out: in our queue and in the kernel."""
+    if isinstance(report, StreamReport):
+        return report.queued_bytes + (report.unacknowledged_bytes or 0)
+    return report.queued_bytes + (report.kernel_unsent_bytes or 0)
+
+
+def has_datagrams(rows: Iterable[Row]) -> bool:
+    """Whether the columns of DatagramSockets are needed."""
+    return any(isinstance(row.report, DatagramReport) for row in rows)
 
 
 def in_order(rows: list[Row], sort: str | None) -> list[Row]:
@@ -164,7 +186,11 @@ def _peer(report: SocketReport) -> str:
     if isinstance(report, ListenerReport):
         most = "" if report.max_connections is None else f" of {report.max_connections:,}"
         return f"{report.open_connections or 0:,}{most} open"
+    if isinstance(report, DatagramReport) and report.remote_address is None:
+        return "any (UDP)"
     there = place(report.remote_address, report.remote_port)
+    if isinstance(report, DatagramReport):
+        return f"-> {there} (UDP)"
     return f"{'<-' if report.accepted else '->'} {there}"
 
 
@@ -172,8 +198,29 @@ def _of_stream(show: Callable[[StreamReport], str]) -> Callable[[Row], str]:
     return lambda row: show(row.report) if isinstance(row.report, StreamReport) else ""
 
 
-def _count(value: int | None) -> str:
-    return UNKNOWN if value is None else f"{value:,}"
+def _of_datagrams(show: Callable[[DatagramReport], str]) -> Callable[[Row], str]:
+    return lambda row: show(row.report) if isinstance(row.report, DatagramReport) else ""
+
+
+def _of_both(show: Callable[[StreamReport | DatagramReport], str]) -> Callable[[Row], str]:
+    return lambda row: "" if isinstance(row.report, ListenerReport) else show(row.report)
+
+
+def _datagram_rate(row: Row, value: float | None) -> str:
+    return _count(value) if isinstance(row.report, DatagramReport) else ""
+
+
+def _unread(report: StreamReport | DatagramReport) -> int | None:
+    return report.all_unread_bytes if isinstance(report, StreamReport) else report.kernel_unread_bytes
+
+
+def _drops(report: DatagramReport) -> str:
+    """Dropped by the kernel and by our queue: where the kernel does not tell, at least so many."""
+    return f"{report.drops:,}{'+' if report.kernel_drops is None else ''}"
+
+
+def _count(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def _microseconds(value: int | None) -> str:
@@ -196,8 +243,10 @@ class Column:
     number: bool = True
 
 
-def columns(*, measured: bool, why: bool, sort: str | None) -> list[Column]:
-    """All columns. `measured` rates were, and others are the kernel's estimates. What is sorted by goes last."""
+def columns(*, measured: bool, why: bool, sort: str | None, datagrams: bool = False) -> list[Column]:
+    """All columns, those of `datagrams` only where there are some. `measured` rates were, and others are the kernel's
+    estimates. What is sorted by goes last.
+    """
     out, into = ("out", "in") if measured else ("est. out", "est. in")
     found = [
         Column("program", 0, _program, number=False),
@@ -205,21 +254,41 @@ def columns(*, measured: bool, why: bool, sort: str | None) -> list[Column]:
         Column("peer", 0, lambda row: _peer(row.report), number=False),
         Column("state", 4, lambda row: _state(row.report), number=False),
         Column("rtt", 2, _of_stream(lambda report: _microseconds(report.round_trip_time_us))),
-        Column(out, 3, lambda row: rate(row.rates.outbound) if isinstance(row.report, StreamReport) else ""),
-        Column(into, 3, lambda row: rate(row.rates.inbound) if isinstance(row.report, StreamReport) else ""),
-        Column("sent", 6, _of_stream(lambda report: size(report.bytes_sent))),
-        Column("received", 6, _of_stream(lambda report: size(report.bytes_received))),
-        Column("queued", 2, _of_stream(lambda report: size(report.queued_bytes + (report.unacknowledged_bytes or 0)))),
-        Column("unread", 4, _of_stream(lambda report: size(report.all_unread_bytes))),
+        Column(out, 3, lambda row: "" if isinstance(row.report, ListenerReport) else rate(row.rates.outbound)),
+        Column(into, 3, lambda row: "" if isinstance(row.report, ListenerReport) else rate(row.rates.inbound)),
+        Column("sent", 6, _of_both(lambda report: size(report.bytes_sent))),
+        Column("received", 6, _of_both(lambda report: size(report.bytes_received))),
+        Column("queued", 2, _of_both(lambda report: size(_queued(report)))),
+        Column("unread", 4, _of_both(lambda report: size(_unread(report)))),
         Column("retr", 7, _of_stream(lambda report: _count(report.retransmits))),
-        Column("age", 8, _of_stream(lambda report: duration(report.age_s))),
+        Column("age", 8, _of_both(lambda report: duration(report.age_s))),
     ]
-    wanted = {"rtt": {"rtt"}, "bandwidth": {out, into}, "queued": {"queued"}, "bytes": {"sent", "received"}}
+    if datagrams:
+        found[-2:-2] = _datagram_columns(measured)
+    wanted = {
+        "rtt": {"rtt"},
+        "bandwidth": {out, into},
+        "queued": {"queued"},
+        "bytes": {"sent", "received"},
+        "drops": {"drops"},
+    }
     sorted_by = wanted.get(sort or "", set())
     found = [replace(column, rank=1) if column.heading in sorted_by else column for column in found]
     if why:
         found.append(Column("why slow", 0, lambda row: row.report.why_slow, number=False))
     return found
+
+
+def _datagram_columns(measured: bool) -> list[Column]:
+    """Datagrams, in all or, where that was measured, per second; and what is lost here."""
+    if measured:
+        out = Column("dg/s out", 5, lambda row: _datagram_rate(row, row.rates.datagrams_outbound))
+        into = Column("dg/s in", 5, lambda row: _datagram_rate(row, row.rates.datagrams_inbound))
+    else:
+        out = Column("dg out", 5, _of_datagrams(lambda report: _count(report.datagrams_sent)))
+        into = Column("dg in", 5, _of_datagrams(lambda report: _count(report.datagrams_received)))
+    waiting = Column("waiting", 5, _of_datagrams(lambda report: _count(report.waiting_datagrams)))
+    return [out, into, waiting, Column("drops", 2, _of_datagrams(_drops))]
 
 
 def fitting(chosen: Sequence[Column], rows: Sequence[Row], width: int) -> list[Column]:

@@ -20,7 +20,7 @@ import click
 
 from moorings.cli import output
 from moorings.cli.exit_codes import EXIT_OK
-from moorings.cli.socket_table import SORTS, Column, Meter, Row, columns, estimates, fitting, in_order
+from moorings.cli.socket_table import SORTS, Column, Meter, Row, columns, estimates, fitting, has_datagrams, in_order
 from moorings.monitoring import lister
 from moorings.monitoring.open_metrics import open_metrics
 from moorings.monitoring.reports import ProgramSnapshot, kind_of
@@ -64,6 +64,10 @@ class Options(NamedTuple):
     def selected(self, rows: list[Row]) -> list[Row]:
         """The rows that are wanted, in the order in which they are."""
         return in_order(rows, self.sort)[: self.limit]
+
+    def columns(self, rows: list[Row], *, measured: bool) -> list[Column]:
+        """The columns that those rows need."""
+        return columns(measured=measured, why=self.why, sort=self.sort, datagrams=has_datagrams(rows))
 
     async def ask(self) -> Listing:
         """Ask all programs."""
@@ -113,9 +117,10 @@ def command(
 ) -> int:
     """Show the sockets of running programs that called moorings.monitor(), live.
 
-    On a terminal the view is drawn anew until q or Ctrl-C; elsewhere one table is printed. Bandwidth is measured in the
-    live view; a single table has the kernel's estimate of what each connection could carry. A dash is a figure that is
-    not known.
+    Connections, listeners and DatagramSockets. On a terminal the view is drawn anew until q or Ctrl-C; elsewhere one
+    table is printed. Bandwidth and datagrams per second (dg/s) are measured in the live view; a single table has the
+    kernel's estimate of what each connection could carry, and the datagrams so far. Drops are datagrams that the kernel
+    or a full queue threw away. A dash is a figure that is not known.
     """
     if as_json and as_metrics:
         raise click.UsageError("--json and --open-metrics exclude each other")
@@ -185,7 +190,7 @@ def _print_table(listing: Listing, options: Options) -> None:
     rows = estimates(listing.programs)
     chosen = options.selected(rows)
     if chosen:
-        shown = columns(measured=False, why=options.why, sort=options.sort)
+        shown = options.columns(chosen, measured=False)
         if output.on_terminal():
             console = output.console()
             console.print(_drawn(fitting(shown, chosen, console.width), chosen))
@@ -268,7 +273,7 @@ def _view(listing: Listing, rows: list[Row], options: Options, room: tuple[int, 
     chosen = options.selected(rows)[:lines_for_rows]
     parts: list[RenderableType] = []
     if chosen:
-        parts.append(_drawn(fitting(columns(measured=True, why=options.why, sort=options.sort), chosen, width), chosen))
+        parts.append(_drawn(fitting(options.columns(chosen, measured=True), chosen, width), chosen))
     lines = [output.printable(line) for line in _remarks(listing, len(rows) - len(chosen), options.pids)]
     parts += [Text(line, no_wrap=True, overflow="ellipsis") for line in (*lines, *complaints)]
     count = f"sockets: {len(rows):,}, programs: {len(listing.programs):,}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from moorings.monitoring.reports import ListenerReport, StreamReport
+    from moorings.monitoring.reports import DatagramReport, ListenerReport, StreamReport
 
 NOTHING = "Nothing stands out."
 
@@ -39,6 +39,10 @@ def _share(part: int | None, whole: int | None) -> float:
 
 def _ms(microseconds: int) -> str:
     return f"{microseconds / 1000:.3g} ms"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _waiting(report: StreamReport) -> int:
@@ -71,18 +75,18 @@ def _window_small(report: StreamReport) -> str | None:
     return f"For {share:.0%} of the sending time the peer's window set the pace: the peer reads too slowly."
 
 
-def _queued(report: StreamReport) -> str | None:
+def _queued(report: StreamReport | DatagramReport) -> str | None:
     if not report.queued_bytes:
         return None
     limit = report.write_queue_limit_bytes
     return f"{_number(report.queued_bytes, 'byte')} wait in our queue; its limit is {limit:,}."
 
 
-def _refused(report: StreamReport) -> str | None:
-    if not report.writes_refused:
+def _refused(report: StreamReport | DatagramReport) -> str | None:
+    count = report.writes_refused
+    if not count:
         return None
-    verb = "was" if report.writes_refused == 1 else "were"
-    return f"{_number(report.writes_refused, 'write')} {verb} refused because the queue was full: await writes."
+    return f"{_number(count, 'write')} {_were(count)} refused because the queue was full: await writes."
 
 
 def _retransmitting(report: StreamReport) -> str | None:
@@ -199,6 +203,89 @@ LISTENER_CAUSES: Sequence[Callable[[ListenerReport], str | None]] = (
 )
 
 
+#: The kernel's buffer is told as full from this share on.
+FULL = 0.5
+
+
+def _nobody_receives(report: DatagramReport) -> str | None:
+    if report.state != "sending" or not (report.kernel_unread_bytes or report.kernel_drops):
+        return None
+    return "Datagrams came, and nobody receives: add a message_received handler before binding, or call receive()."
+
+
+def _handlers_busy(report: DatagramReport) -> str | None:
+    if report.state != "paused":
+        return None
+    return f"Receiving is paused: {_number(report.handler_tasks, 'task')} of handlers run."
+
+
+def _kernel_dropped(report: DatagramReport) -> str | None:
+    count = report.kernel_drops
+    if not count or report.state == "sending":
+        return None
+    limit = "" if report.receive_buffer_bytes is None else f" of {report.receive_buffer_bytes:,} bytes"
+    cure = "raise control.inbound_buffer_size_in_bytes"
+    what = f"{_number(count, 'datagram')}, or batches of them,"
+    return f"The kernel dropped {what} because its buffer{limit} was full: {cure}."
+
+
+def _kernel_full(report: DatagramReport) -> str | None:
+    share = _share(report.kernel_unread_bytes, report.receive_buffer_bytes)
+    if share < FULL or report.state == "sending":
+        return None
+    return f"The kernel's receive buffer is {min(share, 1):.0%} full: datagrams come faster than they are received."
+
+
+def _queue_dropped(report: DatagramReport) -> str | None:
+    count = report.queue_drops
+    if not count:
+        return None
+    limit = report.receive_queue_limit_datagrams
+    cause = f"because {limit:,} waited already: the handler is too slow, or nobody calls receive()"
+    return f"{_number(count, 'datagram')} {_were(count)} dropped {cause}."
+
+
+def _untaken_datagrams(report: DatagramReport) -> str | None:
+    if not report.waiting_datagrams:
+        return None
+    limit = report.receive_queue_limit_datagrams
+    return f"{_number(report.waiting_datagrams, 'datagram')} not taken by the program; the limit is {limit:,}."
+
+
+def _send_blocked(report: DatagramReport) -> str | None:
+    if not report.send_blocked:
+        return None
+    return "The kernel takes no more right now: the network carries less than the program sends."
+
+
+def _writes_failed(report: DatagramReport) -> str | None:
+    if not report.writes_failed:
+        return None
+    return f"{_number(report.writes_failed, 'write')} failed: await writes to see why."
+
+
+def _network_errors(report: DatagramReport) -> str | None:
+    count = report.network_errors
+    if not count:
+        return None
+    return f"The network reported {_number(count, 'failure')}: nobody listens there, or there is no way."
+
+
+DATAGRAM_CAUSES: Sequence[Callable[[DatagramReport], str | None]] = (
+    _nobody_receives,
+    _handlers_busy,
+    _kernel_dropped,
+    _kernel_full,
+    _queue_dropped,
+    _untaken_datagrams,
+    _send_blocked,
+    _queued,
+    _refused,
+    _writes_failed,
+    _network_errors,
+)
+
+
 def of_stream(report: StreamReport) -> str:
     """The causes that hold for a connection."""
     return " ".join(sentence for cause in STREAM_CAUSES if (sentence := cause(report))) or NOTHING
@@ -207,3 +294,8 @@ def of_stream(report: StreamReport) -> str:
 def of_listener(report: ListenerReport) -> str:
     """The causes that hold for a listener."""
     return " ".join(sentence for cause in LISTENER_CAUSES if (sentence := cause(report))) or NOTHING
+
+
+def of_datagrams(report: DatagramReport) -> str:
+    """The causes that hold for a DatagramSocket."""
+    return " ".join(sentence for cause in DATAGRAM_CAUSES if (sentence := cause(report))) or NOTHING

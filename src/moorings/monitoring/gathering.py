@@ -3,8 +3,9 @@
 Theory of operation
 -------------------
 Nobody keeps a list of sockets for this: each loop has a home, each home a hub, and the hub knows what it watches. Its
-streams refer to the `Connection` that the public objects share, never to those objects. Looking happens on the thread
-of each loop, since only that one may ask the kernel about a descriptor without fear that it is somebody else's by then.
+streams and ports refer to what the public objects share (`Connection`, `DatagramLink`), never to those objects. Looking
+happens on the thread of each loop, since only that one may ask the kernel about a descriptor without fear that it is
+somebody else's by then.
 
 A loop must not stand still for it: `gather` gives the loop back after each millisecond. `look_now`, for programs that
 cannot await, does not.
@@ -18,16 +19,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from moorings.engine import tcp_info
+from moorings.engine.datagram_port import DatagramPort
 from moorings.engine.descriptor import borrowed, queue_lengths
-from moorings.engine.inspection import sources_of
+from moorings.engine.inspection import memory_of, sources_of
 from moorings.engine.interface import EndReason
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
 from moorings.foundation.all_homes import live_homes
 from moorings.foundation.at_home import run_at_home
-from moorings.monitoring.reports import ListenerReport, SocketReport, StreamReport
+from moorings.monitoring.reports import DatagramReport, ListenerReport, SocketReport, StreamReport
 from moorings.sockets.accepting import Accepting
 from moorings.sockets.connection import Connection
+from moorings.sockets.datagram_limits import datagram_counters
+from moorings.sockets.datagram_link import DatagramLink
 
 if TYPE_CHECKING:
     from moorings.engine.hub import Source
@@ -83,6 +87,10 @@ def _known(value: int | None) -> int | None:
     return value if value and value != tcp_info.NO_SAMPLE else None
 
 
+def _age(opened_at: float) -> float | None:
+    return round(time.monotonic() - opened_at, 3) if opened_at else None
+
+
 def _stream_report(stream: TcpStream) -> StreamReport:
     label = stream.label
     connection = label if isinstance(label, Connection) else None
@@ -106,7 +114,7 @@ def _stream_report(stream: TcpStream) -> StreamReport:
         remote_port=remote_port,
         host_name=None if host is None else host.display_name,
         tcp_state=_TCP_STATES.get(info.state or 0),
-        age_s=round(time.monotonic() - opened_at, 3) if opened_at else None,
+        age_s=_age(opened_at),
         round_trip_time_us=_known(info.rtt),
         round_trip_time_min_us=_known(info.min_rtt),
         round_trip_time_deviation_us=info.rttvar if _known(info.rtt) else None,
@@ -163,6 +171,60 @@ def _listener_report(acceptor: Acceptor, home: Home) -> ListenerReport:
     )
 
 
+def _datagram_state(port: DatagramPort, link: DatagramLink) -> str:
+    delivery = link.delivery
+    if delivery is not None and delivery.draining:
+        return "ending"
+    if port.reading:
+        return "receiving"
+    return "sending" if delivery is None or not delivery.tasks else "paused"
+
+
+def _datagram_report(port: DatagramPort, link: DatagramLink) -> DatagramReport:
+    memory = memory_of(port.fd)
+    delivery = link.delivery
+    counters = datagram_counters(link)
+    local_address, local_port = _endpoint(link.local_sockaddr)
+    remote_address, remote_port = _endpoint(link.remote_sockaddr)
+    return DatagramReport(
+        id=f"{port.fd}.{port.serial}",
+        loop=_loop_name(port.home),
+        state=_datagram_state(port, link),
+        local_address=local_address,
+        local_port=local_port,
+        remote_address=remote_address,
+        remote_port=remote_port,
+        age_s=_age(link.opened_at),
+        bytes_received=counters.bytes_received,
+        bytes_sent=counters.bytes_sent,
+        datagrams_received=counters.datagrams_received,
+        datagrams_sent=counters.datagrams_sent,
+        receive_calls=counters.receive_calls,
+        send_calls=counters.send_calls,
+        datagrams_segmented=counters.segmented,
+        datagrams_coalesced=counters.coalesced,
+        queued_bytes=counters.queued_bytes,
+        queued_datagrams=counters.queued_datagrams,
+        write_queue_limit_bytes=port.queue_limit,
+        send_blocked=bool(port.write_blocked),
+        writes_refused=port.writes_refused,
+        writes_failed=port.writes_failed,
+        waiting_datagrams=len(port.queue or ()) + (0 if delivery is None else delivery.waiting()),
+        receive_queue_limit_datagrams=link.receive_queue_limit,
+        drop_policy="newest" if link.drop_newest else "oldest",
+        queue_drops=counters.dropped,
+        handler_tasks=0 if delivery is None else len(delivery.tasks),
+        kernel_drops=memory.drops,
+        kernel_unread_bytes=memory.received,
+        receive_buffer_bytes=memory.receive_limit,
+        kernel_unsent_bytes=memory.unsent,
+        send_buffer_bytes=memory.send_limit,
+        network_errors=counters.errors,
+        unicast_refused=link.multicast_refused,
+        pinned_blocks=counters.pinned,
+    )
+
+
 def _report(source: Source, home: Home) -> SocketReport | None:
     if source.hub is None:
         return None  # ended since the list was made
@@ -170,6 +232,8 @@ def _report(source: Source, home: Home) -> SocketReport | None:
         return _stream_report(source)
     if isinstance(source, Acceptor) and isinstance(source.label, Accepting):
         return _listener_report(source, home)
+    if isinstance(source, DatagramPort) and isinstance(source.label, DatagramLink):
+        return _datagram_report(source, source.label)
     return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from moorings.monitoring.reports import ProgramSnapshot, SocketReport, StreamReport, kind_of
+from moorings.monitoring.reports import KINDS, ListenerReport, ProgramSnapshot, SocketReport, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,13 +49,34 @@ _STREAMS: tuple[_Family, ...] = (
     _Family("congestion_window_segments", "gauge", "", "Congestion window.", "congestion_window_segments"),
     _Family("peer_window_bytes", "gauge", "bytes", "What the peer is willing to receive.", "peer_window_bytes"),
 )
+#: What a DatagramSocket has by the same name and meaning.
+_SHARED = {"received_bytes", "sent_bytes", "receive_calls", "send_calls", "queued_bytes", "refused_writes"}
 _LISTENERS: tuple[_Family, ...] = (
     _Family("accepted_connections", "counter", "", "Connections accepted.", "accepted_connections"),
     _Family("open_connections", "gauge", "", "Accepted connections that are open.", "open_connections"),
     _Family("backlog_connections", "gauge", "", "Connections not accepted yet.", "backlog_connections"),
     _Family("accepting", "gauge", "", "1 while it accepts, 0 while it pauses.", "is_accepting"),
 )
-_FAMILIES = tuple([("stream", family) for family in _STREAMS] + [("listener", family) for family in _LISTENERS])
+_DATAGRAMS: tuple[_Family, ...] = (
+    _Family("age_seconds", "gauge", "seconds", "Time since the socket was bound.", "age_s"),
+    *(family for family in _STREAMS if family.name in _SHARED),
+    _Family("received_datagrams", "counter", "", "Datagrams received from the kernel.", "datagrams_received"),
+    _Family("sent_datagrams", "counter", "", "Datagrams handed to the kernel.", "datagrams_sent"),
+    _Family("kernel_drops", "counter", "", "Datagrams, or batches of them, that the kernel dropped.", "kernel_drops"),
+    _Family("queue_drops", "counter", "", "Datagrams dropped by a full receive queue.", "queue_drops"),
+    _Family("network_errors", "counter", "", "Failures that the network reported.", "network_errors"),
+    _Family("failed_writes", "counter", "", "Writes that failed.", "writes_failed"),
+    _Family("queued_datagrams", "gauge", "", "Datagrams in the write queue.", "queued_datagrams"),
+    _Family("waiting_datagrams", "gauge", "", "Datagrams that the program has not taken.", "waiting_datagrams"),
+    _Family("kernel_unread_bytes", "gauge", "bytes", "Receive memory of the kernel in use.", "kernel_unread_bytes"),
+    _Family("receive_buffer_bytes", "gauge", "bytes", "Receive memory that it may use.", "receive_buffer_bytes"),
+    _Family("handler_tasks", "gauge", "", "Tasks of handlers that run.", "handler_tasks"),
+)
+_FAMILIES = tuple(
+    (kind, family)
+    for kind, families in (("stream", _STREAMS), ("listener", _LISTENERS), ("datagram", _DATAGRAMS))
+    for family in families
+)
 
 
 def escaped(text: str) -> str:
@@ -82,7 +103,7 @@ def _socket_labels(program: ProgramSnapshot, report: SocketReport) -> str:
         "socket": report.id,
         "local": _place(report.local_address, report.local_port),
     }
-    if isinstance(report, StreamReport):
+    if not isinstance(report, ListenerReport):
         values["remote"] = _place(report.remote_address, report.remote_port)
     return _labels(values)
 
@@ -98,7 +119,8 @@ def _lines(programs: Sequence[ProgramSnapshot]) -> Iterator[str]:
     if programs:
         yield from _head("moorings_program_sockets", "gauge", "", "Sockets of a program, by kind.")
     for program in programs:
-        for kind, count in (("stream", len(program.streams)), ("listener", len(program.listeners))):
+        for kind, fields in KINDS.items():
+            count = sum(isinstance(report, fields) for report in program.sockets)
             labels = _labels({"pid": str(program.pid), "program": program.name, "kind": kind})
             yield f"moorings_program_sockets{{{labels}}} {count}"
     labelled = [

@@ -116,9 +116,77 @@ class ListenerReport(NamedTuple):
         return diagnosis.of_listener(self)
 
 
-SocketReport = StreamReport | ListenerReport
+class DatagramReport(NamedTuple):
+    """One DatagramSocket at one moment."""
+
+    id: str
+    loop: str
+    #: "receiving"; "paused" while too many tasks of handlers run; "ending" while its end waits for handlers; "sending"
+    #: where nobody has asked for datagrams, and those that come stay in the kernel.
+    state: str
+    local_address: str | None = None
+    local_port: int | None = None
+    #: The peer of a connected socket.
+    remote_address: str | None = None
+    remote_port: int | None = None
+    #: Since it was bound.
+    age_s: float | None = None
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    datagrams_received: int = 0
+    datagrams_sent: int = 0
+    receive_calls: int = 0
+    send_calls: int = 0
+    #: Of those: sent segmented (GSO), received coalesced with others (GRO).
+    datagrams_segmented: int = 0
+    datagrams_coalesced: int = 0
+    #: Writes that the kernel has not taken: in our queue. Each counts its bytes and what it costs.
+    queued_bytes: int = 0
+    queued_datagrams: int = 0
+    write_queue_limit_bytes: int = 0
+    #: True while the kernel takes no more of them.
+    send_blocked: bool = False
+    writes_refused: int = 0
+    writes_failed: int = 0
+    #: Received, and not taken by `receive` or by handlers on worker threads yet; the limit, and who goes at it.
+    waiting_datagrams: int = 0
+    receive_queue_limit_datagrams: int = 0
+    drop_policy: str = "oldest"
+    #: Dropped at that limit.
+    queue_drops: int = 0
+    #: Tasks of `async def` handlers that run.
+    handler_tasks: int = 0
+    #: Dropped by the kernel, mostly because its buffer was full (Linux 4.12 and newer). Datagrams of one sender that
+    #: came together (GRO) count as one.
+    kernel_drops: int | None = None
+    #: Memory that the kernel holds for what was received, and for what was sent and has not left, and how much it may.
+    kernel_unread_bytes: int | None = None
+    receive_buffer_bytes: int | None = None
+    kernel_unsent_bytes: int | None = None
+    send_buffer_bytes: int | None = None
+    #: Failures that the network reported (ICMP).
+    network_errors: int = 0
+    #: Dropped because `control.multicast_only` is set and they were sent to this host alone.
+    unicast_refused: int = 0
+    #: Blocks of memory that were left to datagrams which the program keeps.
+    pinned_blocks: int = 0
+
+    @property
+    def drops(self) -> int:
+        """What came and was dropped, by the kernel and by our queue, as far as that is known."""
+        return self.queue_drops + (self.kernel_drops or 0)
+
+    @property
+    def why_slow(self) -> str:
+        """What these figures say about the socket, in one paragraph."""
+        return diagnosis.of_datagrams(self)
+
+
+SocketReport = StreamReport | ListenerReport | DatagramReport
+SocketKind = type[StreamReport] | type[ListenerReport] | type[DatagramReport]
 #: The word for each in JSON.
-KINDS: dict[str, type[StreamReport] | type[ListenerReport]] = {"stream": StreamReport, "listener": ListenerReport}
+KINDS: dict[str, SocketKind] = {"stream": StreamReport, "listener": ListenerReport, "datagram": DatagramReport}
+_WORDS = {kind: word for word, kind in KINDS.items()}
 
 
 class ProgramSnapshot(NamedTuple):
@@ -145,7 +213,12 @@ class ProgramSnapshot(NamedTuple):
         """The listeners alone."""
         return [report for report in self.sockets if isinstance(report, ListenerReport)]
 
+    @property
+    def datagram_sockets(self) -> list[DatagramReport]:
+        """The DatagramSockets alone."""
+        return [report for report in self.sockets if isinstance(report, DatagramReport)]
+
 
 def kind_of(report: SocketReport) -> str:
     """The word for it in JSON."""
-    return "stream" if isinstance(report, StreamReport) else "listener"
+    return _WORDS[type(report)]

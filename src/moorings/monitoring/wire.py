@@ -12,7 +12,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from moorings.monitoring.reports import KINDS, ListenerReport, ProgramSnapshot, SocketReport, StreamReport, kind_of
+from moorings.monitoring.reports import KINDS, ProgramSnapshot, SocketKind, SocketReport, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,13 +159,11 @@ def _row(row: object, order: dict[str, list[str]]) -> SocketReport | None:
         return None
     if len(names) != len(values):
         raise BadAnswerError("its answer has a socket that is none")
-    checked: dict[str, Any] = _checked(KINDS[kind], dict(zip(names, values, strict=True)))
-    return StreamReport(**checked) if kind == "stream" else ListenerReport(**checked)
+    report: SocketReport = KINDS[kind](**_checked(KINDS[kind], dict(zip(names, values, strict=True))))
+    return report
 
 
-def _checked(
-    kind: type[StreamReport] | type[ListenerReport] | type[ProgramSnapshot], values: dict[str, object]
-) -> dict[str, Any]:
+def _checked(kind: SocketKind | type[ProgramSnapshot], values: dict[str, object]) -> dict[str, Any]:
     """Those of the values that are known here, if each is of its type."""
     found: dict[str, Any] = {}
     for name in kind._fields:

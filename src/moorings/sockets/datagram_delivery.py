@@ -132,6 +132,10 @@ class Delivery:
         if owner._on_worker and not self.stopped:
             self._hand_over(owner, datagram)
 
+    def waiting(self) -> int:
+        """Datagrams that wait for handlers on worker threads; from any thread."""
+        return len(self._waiting)
+
     async def until_stopped(self) -> None:
         """Wait until the socket is closed."""
         while not self.stopped:

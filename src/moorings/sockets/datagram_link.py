@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,7 @@ class DatagramLink:
         "home",
         "local_sockaddr",
         "multicast_refused",
+        "opened_at",
         "owner",
         "place",
         "port",
@@ -105,6 +107,7 @@ class DatagramLink:
         self.receive_queue_limit = RECEIVE_QUEUE_LIMIT
         self.drop_newest = False
         self.multicast_refused = 0
+        self.opened_at = 0.0
 
     def __str__(self) -> str:
         """The socket as errors name it."""
@@ -124,6 +127,7 @@ class DatagramLink:
             port.filter = self._is_for_group
         self.home = home
         self.port = port
+        self.opened_at = time.monotonic()
         self.local_sockaddr = local_address(port.fd)
         self.state = State.OPEN
         owner = None if self.owner is None else self.owner()
