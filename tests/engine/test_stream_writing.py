@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -23,10 +25,11 @@ from tests.engine.pairs import (
 )
 
 from moorings import Buffer, EndReason, errors
-from moorings.engine.stream_writing import WRITE_FLUSH_MARK
+from moorings.engine.stream_writing import HANDED_OVER_LIMIT, WRITE_FLUSH_MARK
 from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
 
 if TYPE_CHECKING:
+    from moorings.engine.tcp_stream import TcpStream
     from moorings.foundation.operation import Operation
 
 BIG = 16 << 20
@@ -274,6 +277,15 @@ def waiter_of(operation: Operation) -> object:
     return waiter
 
 
+def fill_the_kernel(stream: TcpStream) -> int:
+    """Send as much as the kernel takes, past the stream."""
+    sent = 0
+    with socket.socket(fileno=os.dup(stream.fd)) as plain, suppress(BlockingIOError):
+        while True:
+            sent += plain.send(bytes(1000))
+    return sent
+
+
 async def test_after_some_immediate_writes_one_suspends() -> None:
     with stream_and_peer() as (stream, peer):
         stream.home.new_turn()
@@ -295,6 +307,104 @@ async def test_after_many_bytes_a_write_suspends() -> None:
         assert waiter is not None
         assert await last == 1
         assert await receive(peer, 1) == b"a"
+
+
+# -- handed over -----------------------------------------------------------------------------------------------------
+
+
+def handed_over(stream: TcpStream, data: bytes) -> None:
+    """Let `data` be written, and the write end, while the turn's budget is used up."""
+    stream.home.turn_bytes = TURN_BYTES_LIMIT
+    assert waiter_of(stream.write(data, len(data))) is None
+    assert stream.has_unsent()
+
+
+async def test_beyond_the_budget_one_big_write_ends_before_it_is_sent_and_goes_out_with_the_next_one() -> None:
+    with stream_and_peer() as (stream, peer):
+        first, second = os.urandom(WRITE_FLUSH_MARK), os.urandom(WRITE_FLUSH_MARK)
+        handed_over(stream, first)
+        assert stream.send_calls == 0
+        assert stream.queued_bytes == len(first)
+        assert await stream.write(second, len(second)) == len(second)  # this one waits for the next turn
+        assert stream.send_calls == 1
+        assert await receive(peer, 2 * WRITE_FLUSH_MARK) == first + second
+        assert (stream.queued_bytes, stream.bytes_sent) == (0, 2 * WRITE_FLUSH_MARK)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [bytearray(WRITE_FLUSH_MARK), memoryview(bytes(WRITE_FLUSH_MARK)), bytes(100), bytes(HANDED_OVER_LIMIT + 1)],
+    ids=["may change", "may be a part of something", "small", "too big"],
+)
+async def test_other_writes_end_only_when_the_kernel_has_them(data: bytes) -> None:
+    with stream_and_peer() as (stream, peer):
+        stream.home.turn_bytes = TURN_BYTES_LIMIT
+        operation = stream.write(data, len(data))
+        waiter = waiter_of(operation)
+        assert waiter is not None
+        received = asyncio.create_task(receive(peer, len(data)))
+        assert await operation == len(data)
+        assert stream.bytes_sent == len(data)
+        assert len(await received) == len(data)
+
+
+async def test_flush_waits_for_what_was_handed_over() -> None:
+    with stream_and_peer() as (stream, peer):
+        handed_over(stream, bytes(WRITE_FLUSH_MARK))
+        assert await stream.flush() is True
+        assert stream.bytes_sent == WRITE_FLUSH_MARK
+        await receive(peer, WRITE_FLUSH_MARK)
+
+
+async def test_cancel_io_keeps_what_was_handed_over() -> None:
+    with stream_and_peer() as (stream, peer):
+        data = os.urandom(WRITE_FLUSH_MARK)
+        sent = fill_the_kernel(stream)
+        handed_over(stream, data)
+        waiting = stream.write(bytearray(9), 9)
+        stream.cancel_io()
+        with pytest.raises(OSError) as caught:
+            await waiting
+        assert caught.value.winerror == errors.ERROR_OPERATION_ABORTED
+        assert stream.queued_bytes > 0
+        assert (await receive(peer, sent + len(data)))[sent:] == data
+
+
+async def test_closing_sends_what_was_handed_over() -> None:
+    with stream_and_peer() as (stream, peer):
+        data = os.urandom(WRITE_FLUSH_MARK)
+        handed_over(stream, data)
+        stream.close()
+        assert await receive_ending(peer) == (data, FIN)
+
+
+async def test_detaching_gives_what_was_handed_over_and_the_kernel_does_not_take() -> None:
+    with stream_and_peer() as (stream, peer):
+        data = os.urandom(WRITE_FLUSH_MARK)
+        sent = fill_the_kernel(stream)
+        handed_over(stream, data)
+        descriptor, unread, unsent = stream.detach()
+        with socket.socket(fileno=descriptor) as plain:
+            assert unread == b""
+            assert unsent == data[stream.bytes_sent :] != b""
+            got = await receive(peer, sent + stream.bytes_sent)
+            assert got[sent:] == data[: stream.bytes_sent]
+            plain.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(plain, unsent)
+            assert await receive(peer, len(unsent)) == unsent
+        assert stream.queued_bytes == 0
+
+
+async def test_what_was_handed_over_and_fails_shows_in_the_next_write() -> None:
+    with stream_and_peer() as (stream, peer):
+        handed_over(stream, bytes(WRITE_FLUSH_MARK))
+        reset(peer)
+        await until(lambda: stream.end_reason != EndReason.OPEN)
+        with pytest.raises(OSError) as caught:
+            await stream.write(b"late", 4)
+        assert caught.value.winerror in {errors.WSAECONNRESET, errors.WSAECONNABORTED}
+        assert await stream.flush() is False
+        assert stream.queued_bytes == 0
 
 
 # -- failures --------------------------------------------------------------------------------------------------------

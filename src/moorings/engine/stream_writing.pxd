@@ -6,7 +6,7 @@ from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 from moorings.engine.stream_reading cimport ReadingStream
 
-cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT, _TURN_BYTES_LIMIT
+cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT, _HANDED_OVER_LIMIT, _TURN_BYTES_LIMIT
 cdef int _VECTOR, _IMMEDIATE_LIMIT
 cdef int _COMPLETED, _ERROR, _OPEN
 cdef int _WRITE, _FLUSH, _FLUSH_FAILED
@@ -34,6 +34,8 @@ cdef class WritingStream(ReadingStream):
     cdef bint _fail_early(self, Operation operation)
     cdef _refuse(self, Operation operation, object error)
     cdef _fail_write(self, Operation operation)
+    cdef _hand_over(self, Operation operation)
+    cpdef Operation stand_in(self, Operation operation)
     cdef _send_failed(self, int code)
     @cython.locals(count=Py_ssize_t, head=Operation, home=Home)
     cdef _send_queue(self)

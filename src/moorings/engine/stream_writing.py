@@ -35,11 +35,14 @@ else:
 
 #: Un-awaited writes are sent at once when this many bytes are queued.
 WRITE_FLUSH_MARK = 65536
+#: One big write of up to this many bytes may end before the kernel has them, when the turn's budget is used up.
+HANDED_OVER_LIMIT = 1048576
 #: A write that would make the queue longer than this fails with WSAENOBUFS.
 WRITE_QUEUE_LIMIT = 67108864
 
 _FLUSH_MARK = WRITE_FLUSH_MARK
 _QUEUE_LIMIT = WRITE_QUEUE_LIMIT
+_HANDED_OVER_LIMIT = HANDED_OVER_LIMIT
 _VECTOR = 256
 _IMMEDIATE_LIMIT = IMMEDIATE_LIMIT
 _TURN_BYTES_LIMIT = TURN_BYTES_LIMIT
@@ -231,6 +234,41 @@ class WritingStream(ReadingStream):
                 self.dirty = False
         elif self.hub is not None:
             self.hub.defer(self)
+            if (
+                self.write_head is operation
+                and home.turn_bytes >= _TURN_BYTES_LIMIT
+                and operation.bare
+                and operation.options == _WRITE
+                and operation.done_bytes == 0
+                and _FLUSH_MARK <= operation.count <= _HANDED_OVER_LIMIT
+                and type(operation.buffer) is bytes
+            ):
+                self._hand_over(operation)
+
+    def _hand_over(self, operation: Operation) -> None:
+        """End a big write whose bytes, which cannot change, wait for the next turn, as if the kernel had them.
+
+        Whoever writes much then has the next piece ready when that turn comes, and two pieces in one system call cost
+        less than in two. The write behind this one waits.
+        """
+        stand_in = self.stand_in(operation)
+        stand_in.state = _COMPLETED
+        self.write_head = stand_in
+        if operation.next_operation is None:
+            self.write_tail = stand_in
+        operation.next_operation = None
+        operation.finish(_COMPLETED, operation.count, None)
+
+    def stand_in(self, operation: Operation) -> Operation:
+        """An operation for a write that stays queued after its own has ended. It is COMPLETED where that one is."""
+        stand_in = Operation(self.home, self, _OPERATION_WITH_PROGRESS)
+        stand_in.face = True
+        stand_in.options = _WRITE
+        stand_in.buffer = operation.buffer
+        stand_in.count = operation.count
+        stand_in.done_bytes = operation.done_bytes
+        stand_in.next_operation = operation.next_operation
+        return stand_in
 
     def _send_only(self, operation: Operation) -> bool:
         """`_send_queue` in one step for the pure mode, where a call costs what it does; False when it is no such case.

@@ -146,14 +146,7 @@ class TcpStream(WritingStream):
     def _withdraw(self, operation: Operation) -> None:
         """Take an operation out of its queue so that the stream goes on: a cancelled write stays queued."""
         if operation.options == _WRITE:
-            stand_in = Operation(self.home, self, _OPERATION_WITH_PROGRESS)
-            stand_in.face = True
-            stand_in.options = _WRITE
-            stand_in.buffer = operation.buffer
-            stand_in.count = operation.count
-            stand_in.done_bytes = operation.done_bytes
-            stand_in.next_operation = operation.next_operation
-            self._replace(operation, stand_in)
+            self._replace(operation, self.stand_in(operation))
         else:
             self._unlink(operation)
 
@@ -211,7 +204,9 @@ class TcpStream(WritingStream):
         while operation is not None:
             following = operation.next_operation
             operation.next_operation = None
-            if operation.done_bytes > 0 and operation.options == _WRITE:
+            if operation.state == _COMPLETED:
+                self.write_head = self.write_tail = operation  # the program was told that it has been written
+            elif operation.done_bytes > 0 and operation.options == _WRITE:
                 self._keep_rest(operation)
             else:
                 self.queued_bytes -= operation.count
@@ -393,7 +388,9 @@ class TcpStream(WritingStream):
         return self.read_head is not None or self.write_head is not None
 
     def detach(self) -> Detached:
-        """Give the descriptor away, with the bytes that were read but not taken. Nothing may be pending.
+        """Give the descriptor away, with what was read but not taken, and what was handed over but not sent.
+
+        Nothing else may be pending.
 
         Errors: E_ILLEGAL_METHOD_CALL while I/O is pending, RO_E_CLOSED after the end.
         """
@@ -401,6 +398,12 @@ class TcpStream(WritingStream):
             raise self.closed_error()
         if self.write_head is not None:
             self._send_queue()
+        unsent = b""
+        head: Operation | None = self.write_head
+        if head is not None and head.state == _COMPLETED and head.next_operation is None and self.read_head is None:
+            unsent = head.buffer[head.done_bytes :]
+            self.queued_bytes -= len(unsent)
+            self.write_head = self.write_tail = head = None
         if self.busy():
             raise errors.illegal_call(f"{self.label}: detach while I/O is pending", "await it, or cancel_io_async()")
         assert self.hub is not None
@@ -414,4 +417,4 @@ class TcpStream(WritingStream):
         if self.plain_socket is not None:
             self.plain_socket.detach()
             self.plain_socket = None
-        return Detached(fd, unread, b"")
+        return Detached(fd, unread, unsent)

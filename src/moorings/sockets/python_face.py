@@ -119,6 +119,7 @@ class StreamFace:
 
         Without `await` it is sent at the end of the loop turn, with `flush()`, or when 64 KiB are queued. Await now
         and then: that is the back-pressure. A failure that nobody awaited is raised by the next `write` or `flush()`.
+        In the middle of bulk transfer an awaited write may leave one piece in the queue; after `flush()` nothing is.
 
         Errors: RO_E_CLOSED after `close()`; WSAENOBUFS when the queue is full (`limits`); those of the connection. What
         is known at the call is raised by the call itself (on another thread than the socket's, by awaiting).

@@ -159,7 +159,8 @@ class SocketOutputStream:
 
         Awaiting it sends everything queued at once, usually without suspending. Without `await` it is sent at the end
         of the loop turn, at `flush_async`, or when 64 KiB are queued: a loop of writes becomes one system call. The
-        caller must not change the buffer before the operation has ended. Progress: bytes so far.
+        caller must not change the buffer before the operation has ended. Progress: bytes so far. (In the middle of
+        bulk transfer one big `bytes` object may still wait in the queue when its operation ends: see `flush_async`.)
 
         Errors: RO_E_CLOSED 0x80000013 after the end; WSAENOBUFS 0x80072747 when the queue is full; those of the
         connection through the operation. Cancellation: *object now broken*: the connection is taken down, as on

@@ -404,7 +404,10 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     def detach(self) -> Detached:
         """Give the descriptor away, with bytes that were received and not read. The socket is closed for us.
 
-        The receiver owns the descriptor, which is non-blocking. Errors: E_ILLEGAL_METHOD_CALL while I/O is pending.
+        The receiver owns the descriptor, which is non-blocking, and sends `unsent` before anything else: the rest of a
+        write that has ended while the system could not take it (empty after a `flush`).
+
+        Errors: E_ILLEGAL_METHOD_CALL while I/O is pending.
         """
         stream = self._stream("detach")
         if stream.home.on_home_thread():
