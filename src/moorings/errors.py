@@ -34,6 +34,7 @@ __all__ = [
     "CodedError",
     "OpenEnum",
     "SocketErrorStatus",
+    "TooBigError",
     "aborted",
     "closed",
     "from_errno",
@@ -44,6 +45,7 @@ __all__ = [
     "illegal_call",
     "invalid_argument",
     "make",
+    "message_too_long",
     "not_implemented",
     "not_supported",
     "signed",
@@ -449,6 +451,13 @@ class _LookupFailedError(CodedError, socket.gaierror):
     pass
 
 
+class TooBigError(CodedError):
+    """What WSAEMSGSIZE 0x80072738 has beside the rest: how big a datagram may be. Built by `message_too_long`."""
+
+    #: Bytes of the largest payload that fits, as far as this machine knows now; None where it does not.
+    max_size: int | None = None
+
+
 def _name_after(kind: type[CodedError], builtin: type[OSError]) -> None:
     """Let tracebacks show the name that users catch, ``ConnectionRefusedError``, not a private one."""
     kind.__name__ = kind.__qualname__ = builtin.__name__
@@ -464,6 +473,7 @@ for _kind, _builtin in (
     (_FileNotFoundError, FileNotFoundError),
     (_FileExistsError, FileExistsError),
     (_LookupFailedError, socket.gaierror),
+    (TooBigError, OSError),
 ):
     _name_after(_kind, _builtin)
 
@@ -476,6 +486,7 @@ _CLASSES: Final[dict[int, type[CodedError]]] = {
     E_ACCESSDENIED: _PermissionDeniedError,
     E_FILE_NOT_FOUND: _FileNotFoundError,
     ERROR_ALREADY_EXISTS: _FileExistsError,
+    WSAEMSGSIZE: TooBigError,
     **dict.fromkeys(_LOOKUP_CODES, _LookupFailedError),
 }
 
@@ -511,6 +522,14 @@ def from_errno(
     if datagram_receive and code == _errno.ECONNREFUSED:
         code = _errno.ECONNRESET
     return make(_FROM_ERRNO.get(code, E_FAIL), reason, errno=code, cause=cause)
+
+
+def message_too_long(reason: str, max_size: int | None) -> TooBigError:
+    """WSAEMSGSIZE for a datagram; *max_size* is the largest payload in bytes that fits now, None when unknown."""
+    error = make(WSAEMSGSIZE, reason)
+    assert isinstance(error, TooBigError)
+    error.max_size = max_size
+    return error
 
 
 def from_gaierror(exc: socket.gaierror, reason: str) -> CodedError:

@@ -83,6 +83,8 @@ def test_attributes() -> None:
 def test_link() -> None:
     assert parse_link(link(NAME, attribute(1, MAC), attribute(54, MAC))) == Link(4, "eth0", 1, 1, MAC, MAC)
     assert parse_link(link(NAME, attribute(1, bytes(6)))) == Link(4, "eth0", 1, 1, b"", b"")
+    assert parse_link(link(NAME, attribute(4, struct.pack("=I", 1500)))).mtu == 1500
+    assert parse_link(link(NAME)).mtu == 0
     assert parse_link(link(attribute(3, b"fifteen-letters\0"))).name == "fifteen-letters"
     assert parse_link(link(attribute(3, b"\xff\0"))).name == "\udcff"
 
@@ -103,9 +105,16 @@ def test_links_that_make_no_sense() -> None:
         link(NAME, index=0),
         link(NAME, index=-1),
         link(NAME, attribute(1, bytes(33))),
+        link(NAME, attribute(4, bytes(3))),
     ):
         with pytest.raises(NetlinkFormatError):
             parse_link(bad)
+
+
+def test_events_of_bridge_ports_are_told_apart() -> None:
+    assert rtnetlink.is_about_the_link_itself(link(NAME))
+    assert not rtnetlink.is_about_the_link_itself(b"\7" + link(NAME)[1:])
+    assert not rtnetlink.is_about_the_link_itself(b"")
 
 
 def test_addresses() -> None:

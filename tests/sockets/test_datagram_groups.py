@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
-import shutil
 import subprocess
 import sys
 import textwrap
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from tests.docs.documents import ROOT
 from tests.engine.pairs import PATIENCE
+from tests.sockets.cables import Node, namespaces, run
 from tests.sockets.datagram_peers import Received, bound, needs_adapters, plain_peer, port_of, unused_port
 from tests.sockets.peers import code
 
 from moorings.connectivity.network_adapter import NetworkAdapter, network_adapters
-from moorings.sockets import datagram_binding
+from moorings.sockets import datagram_groups
 from winrt.windows.networking import HostName
 from winrt.windows.networking.sockets import DatagramSocket
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 GROUPS = ["239.255.77.1", "ff02::7701"]
 
@@ -159,7 +155,7 @@ async def test_joining_fails_where_nothing_can_be_joined(monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="only IPv4") as caught:
         ours.join_multicast_group(HostName(GROUPS[1]))
     assert code(caught.value) == "WSAEAFNOSUPPORT"
-    monkeypatch.setattr(datagram_binding.rtnetlink, "read_links", list)
+    monkeypatch.setattr(datagram_groups.rtnetlink, "read_links", list)
     with pytest.raises(OSError, match="no interface") as caught:
         ours.join_multicast_group(HostName(GROUPS[0]))
     assert code(caught.value) == "WSAENETDOWN"
@@ -227,78 +223,11 @@ NODE = textwrap.dedent("""
 """)
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
-
-
-@contextmanager
-def namespaces() -> Iterator[tuple[str, str]]:
-    """Two network namespaces with a cable between them."""
-    names = (f"moorings-{os.getpid()}-a", f"moorings-{os.getpid()}-b")
-    if shutil.which("ip") is None:
-        pytest.skip("no ip command")
-    with ExitStack() as stack:
-        for name in names:
-            try:
-                run("ip", "netns", "add", name)
-            except subprocess.CalledProcessError:
-                pytest.skip("network namespaces are not permitted")
-            stack.callback(run, "ip", "netns", "delete", name)
-        try:
-            run(
-                "ip", "-n", names[0], "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", names[1]
-            )
-        except subprocess.CalledProcessError:
-            pytest.skip("no veth here")
-        for number, name in enumerate(names, 1):
-            run("ip", "-n", name, "address", "add", f"192.0.2.{number}/24", "dev", "cable")
-            run("ip", "-n", name, "link", "set", "cable", "up")
-        yield names
-
-
-class Node:
-    """A program in a namespace."""
-
-    def __init__(self, namespace: str) -> None:
-        self.process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, sys.executable, "-W", "error", "-c", NODE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin = self.process.stdin
-        self.stdout = self.process.stdout
-        self.rest = b""
-
-    def line(self, patience: float = PATIENCE) -> str:
-        """The next line that it prints; "" when none comes in time."""
-        deadline = time.monotonic() + patience
-        while b"\n" not in self.rest:
-            if not select.select([self.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                return ""
-            data = os.read(self.stdout.fileno(), 4096)
-            assert data, "the program has ended"
-            self.rest += data
-        line, _, self.rest = self.rest.partition(b"\n")
-        return line.decode()
-
-    def send(self, address: str, word: str) -> str:
-        self.stdin.write(f"{address} {word}\n".encode())
-        self.stdin.flush()
-        while not (answer := self.line()).startswith(("sent", "failed")):
-            assert answer
-        return answer
-
-    def end(self) -> None:
-        self.stdin.close()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.stdout.close()
+def send(source: Node, address: str, word: str) -> str:
+    source.tell(f"{address} {word}")
+    while not (answer := source.line()).startswith(("sent", "failed")):
+        assert answer
+    return answer
 
 
 def until_it_arrives(source: Node, target: Node, address: str, word: str) -> None:
@@ -307,7 +236,7 @@ def until_it_arrives(source: Node, target: Node, address: str, word: str) -> Non
     number = 0
     while time.monotonic() < deadline:
         number += 1
-        source.send(address, f"{word}{number}")
+        send(source, address, f"{word}{number}")
         while answer := target.line(0.2):
             if answer.startswith(f"got {word}"):
                 return
@@ -318,7 +247,7 @@ def test_flows_survive_a_link_that_goes_down_and_up() -> None:
     with namespaces() as (first, second), ExitStack() as stack:
         nodes = []
         for namespace in (first, second):
-            nodes.append(node := Node(namespace))
+            nodes.append(node := Node(namespace, NODE))
             stack.callback(node.end)
             assert node.line() == "ready"
         here, there = nodes
@@ -327,7 +256,7 @@ def test_flows_survive_a_link_that_goes_down_and_up() -> None:
         until_it_arrives(here, there, "255.255.255.255", "broadcast")
         until_it_arrives(here, there, "ff02::7709", "six")
         run("ip", "-n", first, "link", "set", "cable", "down")
-        assert here.send("192.0.2.2", "lost") in {"sent lost", "failed lost"}
+        assert send(here, "192.0.2.2", "lost") in {"sent lost", "failed lost"}
         run("ip", "-n", first, "link", "set", "cable", "up")
         until_it_arrives(here, there, "192.0.2.2", "again")
         until_it_arrives(there, here, "239.255.77.9", "regroup")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import socket
 import uuid
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 LOCALHOST = HostName("127.0.0.1")
 RULES = datagram_socket.RULES
+
+
+def join_and_leave(ours: DatagramSocket) -> None:
+    with contextlib.suppress(OSError):
+        ours.join_group("239.1.2.5")
+    ours.leave_group("239.1.2.5")
+
 
 #: How to call each member with good arguments. The port is one that is bound.
 CALLS: dict[str, Callable[[DatagramSocket, int], Any]] = {
@@ -47,10 +55,13 @@ CALLS: dict[str, Callable[[DatagramSocket, int], Any]] = {
     "receive": lambda ours, _: ours.receive(),
     "async for": lambda ours, _: anext(aiter(ours)),
     "aclose": lambda ours, _: ours.aclose(),
+    "join_group": lambda ours, _: ours.join_group("239.1.2.4"),
+    "leave_group": lambda ours, _: join_and_leave(ours),
+    "path_mtu": lambda ours, _: ours.path_mtu,
     "limits": lambda ours, _: ours.limits.drop_policy,
     "counters": lambda ours, _: ours.counters,
 }
-FREE_AFTER_FORK = {"control", "information", "close", "aclose", "limits", "counters"}
+FREE_AFTER_FORK = {"control", "information", "close", "aclose", "path_mtu", "limits", "counters"}
 
 
 def test_the_table_names_every_public_member() -> None:

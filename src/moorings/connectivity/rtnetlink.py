@@ -35,6 +35,7 @@ NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLMSG_OVERRUN = 4
 RTM_NEWLINK = 16
+RTM_DELLINK = 17
 RTM_GETLINK = 18
 RTM_NEWADDR = 20
 RTM_GETADDR = 22
@@ -42,13 +43,20 @@ NLM_F_REQUEST = 0x1
 NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
 
+#: Groups of events, to be bound to (linux/rtnetlink.h): links, and addresses of both families.
+RTMGRP_LINK = 0x1
+RTMGRP_IPV4_IFADDR = 0x10
+RTMGRP_IPV6_IFADDR = 0x100
+
 IFF_UP = 0x1
 IFF_LOOPBACK = 0x8
+IFF_MULTICAST = 0x1000
 IFA_F_DADFAILED = 0x08
 IFA_F_TENTATIVE = 0x40
 
 _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
+_IFLA_MTU = 4
 _IFLA_PERM_ADDRESS = 54
 _IFA_ADDRESS = 1
 _IFA_LOCAL = 2
@@ -93,6 +101,8 @@ class Link(NamedTuple):
     hardware_address: bytes
     #: Hardware address burnt into the device; b"" for devices made of software.
     permanent_address: bytes
+    #: Bytes of the longest packet; 0 where the kernel did not say.
+    mtu: int = 0
 
 
 class InterfaceAddress(NamedTuple):
@@ -150,7 +160,13 @@ def parse_link(payload: bytes) -> Link:
         flags,
         _hardware_address(attributes.get(_IFLA_ADDRESS, b"")),
         _hardware_address(attributes.get(_IFLA_PERM_ADDRESS, b"")),
+        _fixed(_U32, attributes.get(_IFLA_MTU, bytes(_U32.size))),
     )
+
+
+def is_about_the_link_itself(payload: bytes) -> bool:
+    """Whether a link message tells of the interface: as an event there are also those of bridge ports (AF_BRIDGE)."""
+    return payload[:1] == bytes((socket.AF_UNSPEC,))
 
 
 def parse_address(payload: bytes) -> InterfaceAddress | None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.engine.datagram import Datagram
 from moorings.engine.datagram_facts import MEANINGS, coalesces, knows_segments
+from moorings.engine.datagram_mtu import too_big_on_the_way
 from moorings.engine.datagram_sending import SendingPort
 from moorings.engine.hub import Hub  # noqa: TC001 - Cython takes the name from the .pxd
 from moorings.foundation.operation import Operation, cancelled_error
@@ -77,7 +78,8 @@ _OPERATION = 1
 
 # linux/errqueue.h: struct sock_extended_err, and where the report comes from.
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
-_FROM_NETWORK = (2, 3)  # ICMP, ICMPv6
+_ICMP6 = 3
+_FROM_NETWORK = (2, _ICMP6)
 _ERROR_OPTIONS = ((int(socket.IPPROTO_IP), 11), (int(socket.IPPROTO_IPV6), 25))  # IP_RECVERR, IPV6_RECVERR
 _ERROR_QUEUE = int(socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
 _ERROR_CONTROL_SIZE = 512
@@ -463,20 +465,22 @@ class DatagramPort(SendingPort):
         # What a send of ours returned itself is told by its operation; there are also entries that are no errors.
         if origin not in _FROM_NETWORK or code == 0:
             return 0
-        self._tell(code, name if type(name) is tuple else None, information)
+        self._tell(code, name if type(name) is tuple else None, information, origin == _ICMP6)
         return 1
 
-    def _tell(self, code: int, name: Any, information: int) -> None:
+    def _tell(self, code: int, name: Any, information: int, v6: bool = False) -> None:
         self.errors_received += 1
         datagram = self.make_datagram()
         datagram.name = name
         where = f" to {name[0]} port {name[1]}" if name else ""
-        hint = f" (path MTU {information})" if code == errno.EMSGSIZE and information else ""
         meaning = MEANINGS.get(code, errno.errorcode.get(code, ""))
-        reason = f"{self.label}: a datagram{where} was not delivered: {meaning}{hint}"
-        datagram.error = errors.from_errno(code, reason)
+        reason = f"{self.label}: a datagram{where} was not delivered: {meaning}"
         if code == errno.ECONNREFUSED:
             datagram.error = errors.make(errors.WSAECONNRESET, reason, errno=code)
+        elif code == errno.EMSGSIZE:
+            datagram.error = too_big_on_the_way(reason, information, v6)
+        else:
+            datagram.error = errors.from_errno(code, reason)
         if self.handler is not None:
             owner = self.owner() if self.owner is not None else None
             if owner is not None:

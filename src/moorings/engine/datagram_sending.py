@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.engine import descriptor
+from moorings.engine.datagram_mtu import too_big
 from moorings.engine.hub import Hub, Source
 from moorings.foundation.home import IMMEDIATE_LIMIT, TURN_BYTES_LIMIT
 from moorings.foundation.operation import Operation
@@ -397,6 +398,9 @@ class SendingPort(Source):
         if self.plain_left > 0:
             self.plain_left -= 1
         self._unqueue(head)
+        if code == errno.EMSGSIZE:
+            self._fail(head, too_big(self.label, self.plain_socket, head.count, head.subject.name))
+            return
         self._fail(head, errors.from_errno(code, f"{self.label}: sending failed: {descriptor.explain(code)}"))
 
     def _fail(self, operation: Operation, error: Any) -> None:

@@ -26,6 +26,7 @@ cdef class Hub:
     cdef public Epoll epoll
     cdef public Block block
     cdef public object inbox
+    cdef public object link_watch
     cdef public list slots
     cdef public list free_slots
     cdef public Py_ssize_t count

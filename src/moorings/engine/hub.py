@@ -105,6 +105,7 @@ class Hub:
         "guard",
         "home",
         "inbox",
+        "link_watch",
         "next_serial",
         "slots",
         "turn_scheduled",
@@ -116,6 +117,8 @@ class Hub:
         self.block: Block | None = None
         #: The same for datagrams; the first port that receives makes it.
         self.inbox: Any = None
+        #: Tells sockets with groups of changed interfaces; the first of them makes it, the last one ends it.
+        self.link_watch: Any = None
         self.slots: list[Source | None] = []
         self.free_slots: list[int] = []
         self.count = 0

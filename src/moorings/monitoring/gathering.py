@@ -222,6 +222,9 @@ def _datagram_report(port: DatagramPort, link: DatagramLink) -> DatagramReport:
         network_errors=counters.errors,
         unicast_refused=link.multicast_refused,
         pinned_blocks=counters.pinned,
+        groups=counters.groups,
+        group_rejoins=counters.group_rejoins,
+        group_failures=counters.group_failures,
     )
 
 

@@ -170,6 +170,10 @@ class DatagramReport(NamedTuple):
     unicast_refused: int = 0
     #: Blocks of memory that were left to datagrams which the program keeps.
     pinned_blocks: int = 0
+    #: Groups that it wants to be in; how often one was joined on an interface that came later, or was refused.
+    groups: int = 0
+    group_rejoins: int = 0
+    group_failures: int = 0
 
     @property
     def drops(self) -> int:

@@ -16,7 +16,6 @@ from moorings import errors
 from moorings.connectivity import rtnetlink
 from moorings.foundation.projection import check_str
 from moorings.names.endpoints import Candidate, endpoint_text
-from moorings.names.enums import HostNameType
 from moorings.names.resolver import default_resolver
 from moorings.names.service_names import parse_service_name
 from moorings.sockets.enums import SocketQualityOfService
@@ -44,7 +43,6 @@ _SO_TIMESTAMPNS = 35
 _PMTUDISC_DONT = 0
 _PMTUDISC_DO = 2
 _IFF_BROADCAST = 0x2
-_IFF_MULTICAST = 0x1000
 # SO_PRIORITY 6 is the interactive band of the default queueing discipline (tc-prio(8)); IPTOS_LOWDELAY from ip(7).
 _INTERACTIVE_PRIORITY = 6
 _LOW_DELAY = 0x10
@@ -221,19 +219,21 @@ class DatagramBinding:
                 plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self._host is not None)
             self._settings.apply(plain_socket)
             if self._adapter is not None:
-                self._keep_to_adapter(plain_socket, self._adapter)
+                keep_to_adapter(plain_socket, self._adapter)
         except BaseException:
             plain_socket.close()
             raise
         return plain_socket
 
-    def _keep_to_adapter(self, plain_socket: socket.socket, adapter: NetworkAdapter) -> None:
-        if not bind_to_adapter(plain_socket, adapter):
-            raise errors.not_supported("binding to one adapter", "permission for SO_BINDTODEVICE (CAP_NET_RAW)")
-        index = adapter.interface_index
-        plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _MREQN.pack(bytes(4), index))
-        if plain_socket.family == socket.AF_INET6:
-            plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+
+def keep_to_adapter(plain_socket: socket.socket, adapter: NetworkAdapter) -> None:
+    """Send and receive through one interface only, multicast too. ERROR_NOT_SUPPORTED where that is not permitted."""
+    if not bind_to_adapter(plain_socket, adapter):
+        raise errors.not_supported("binding to one adapter", "permission for SO_BINDTODEVICE (CAP_NET_RAW)")
+    index = adapter.interface_index
+    plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _MREQN.pack(bytes(4), index))
+    if plain_socket.family == socket.AF_INET6:
+        plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
 
 
 def _explain(error: OSError) -> str:
@@ -325,65 +325,3 @@ def send_broadcast(plain_socket: socket.socket, data: Any, sockaddr: tuple[Any, 
             return plain_socket.sendmsg([data], [], socket.MSG_DONTWAIT, sockaddr)
         raise failure
     return sent
-
-
-def group_address(host: HostName) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The group that a host name stands for. E_INVALIDARG for anything but a multicast address."""
-    if host.type in {HostNameType.IPV4, HostNameType.IPV6}:
-        address = ipaddress.ip_address(host.canonical_name)
-        if address.is_multicast:
-            return address
-    raise errors.invalid_argument(f"join_multicast_group: {host} is no multicast address")
-
-
-def join_group(
-    plain_socket: socket.socket,
-    group: ipaddress.IPv4Address | ipaddress.IPv6Address,
-    adapter: NetworkAdapter | None,
-) -> None:
-    """Join on the adapter, or on every interface that is up and has multicast, the loopback one included.
-
-    What was joined before stays joined. The first failure counts when not one interface could be joined.
-    """
-    if isinstance(group, ipaddress.IPv6Address) and plain_socket.family != socket.AF_INET6:
-        raise errors.from_errno(errno.EAFNOSUPPORT, f"{group} is an IPv6 group, and the socket has only IPv4")
-    scope = _scope(group)
-    if adapter is not None:
-        indexes = [adapter.interface_index]
-    elif scope:
-        indexes = [scope]
-    else:
-        indexes = [
-            link.interface_index
-            for link in rtnetlink.read_links()
-            if link.flags & rtnetlink.IFF_UP and link.flags & (_IFF_MULTICAST | rtnetlink.IFF_LOOPBACK)
-        ]
-    failure: OSError | None = None
-    joined = 0
-    for index in indexes:
-        try:
-            _join(plain_socket, group, index)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:  # joined already
-                failure = failure or error
-                continue
-        joined += 1
-    if joined == 0:
-        code = errno.ENETDOWN if failure is None else failure.errno or errno.EIO
-        reason = f"joining group {group} failed: {'no interface is up' if failure is None else failure.strerror}"
-        raise errors.from_errno(code, reason, cause=failure)
-
-
-def _scope(group: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
-    scope = getattr(group, "scope_id", None)
-    if not scope:
-        return 0
-    return int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
-
-
-def _join(plain_socket: socket.socket, group: ipaddress.IPv4Address | ipaddress.IPv6Address, index: int) -> None:
-    if isinstance(group, ipaddress.IPv4Address):
-        plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _MREQN.pack(group.packed, index))
-    else:
-        request = group.packed + struct.pack("=i", index)
-        plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)

@@ -6,16 +6,20 @@ from asyncio import CancelledError, get_running_loop
 from typing import TYPE_CHECKING, Any, Self
 
 from moorings import errors
+from moorings.engine.datagram_mtu import path_mtu
 from moorings.foundation.at_home import run_at_home
 from moorings.sockets.connection import State
+from moorings.sockets.datagram_groups import join_group, leave_group, membership
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
+    from moorings.connectivity.network_adapter import NetworkAdapter
     from moorings.engine.datagram_port import DatagramPort
     from moorings.foundation.async_info import IAsyncOperationWithProgress
     from moorings.foundation.operation import Operation
+    from moorings.names.host_name import HostName
     from moorings.sockets.datagram_link import DatagramLink
     from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
 
@@ -52,8 +56,9 @@ class DatagramFace:
         call.
 
         Errors: TypeError and E_INVALIDARG for bad arguments; E_ILLEGAL_METHOD_CALL without a peer, and for unicast with
-        `control.multicast_only`; RO_E_CLOSED after `close()`; WSAEMSGSIZE for what no datagram holds; WSAENOBUFS when
-        the queue is full (`limits`); those of look-up and network. What is known at the call is raised by the call.
+        `control.multicast_only`; RO_E_CLOSED after `close()`; WSAEMSGSIZE 0x80072738, whose `max_size` is what fits,
+        for what no datagram holds, or with `control.dont_fragment` the way; WSAENOBUFS when the queue is full
+        (`limits`); those of look-up and network. What is known at the call is raised by the call.
         Cancellation: a datagram that is still queued is not sent; the socket lives on.
         """
         self._require("send")
@@ -109,6 +114,52 @@ class DatagramFace:
         """
         self._require("receive")
         return _Messages(self)
+
+    def join_group(
+        self, group: str | HostName, source: str | HostName | None = None, interface: str | NetworkAdapter | None = None
+    ) -> None:
+        """Receive what is sent to a group, from any sender or from `source` alone (RFC 4607).
+
+        `interface`: a name or a NetworkAdapter; None: the bound adapter, or every interface that is up and has
+        multicast, the loopback one included. It holds until `leave_group` or `close()`: the group is joined again on
+        an interface that goes and comes back under its name, and, with None, on each that comes new
+        (`counters.group_rejoins`). Joining the same again is no error; further sources are further joins.
+
+        Errors: TypeError for wrong types; E_INVALIDARG for a group that is no multicast address, a source that is no
+        address of a host or of another family, an interface that is not the bound one; E_ILLEGAL_METHOD_CALL before it
+        is bound or connected, and for a group that is joined both from any source and from given ones; RO_E_CLOSED
+        after `close()`; WSAENETDOWN 0x80072742 for an interface that is not there (errno ENODEV), or where none is up;
+        WSAENOBUFS 0x80072747 for too many groups or sources (the kernel's igmp_max_memberships, igmp_max_msf,
+        mld_max_msf; GROUP_LIMIT); WSAEAFNOSUPPORT for an IPv6 group on an IPv4 socket. With None it fails only where no
+        interface takes the group; those that refused are counted in `counters.group_failures`.
+        Source: RFC 3678; ip(7), IP_ADD_MEMBERSHIP, IP_ADD_SOURCE_MEMBERSHIP.
+        """
+        wanted = membership("join_group", group, source, interface)
+        self._require("join_group")
+        join_group(self._link, "join_group", wanted)
+
+    def leave_group(
+        self, group: str | HostName, source: str | HostName | None = None, interface: str | NetworkAdapter | None = None
+    ) -> None:
+        """Undo the `join_group` (or `join_multicast_group`) with the same arguments.
+
+        Errors: as `join_group` for arguments and states; WSAEADDRNOTAVAIL 0x80072741 for what is not joined.
+        """
+        wanted = membership("leave_group", group, source, interface)
+        self._require("leave_group")
+        leave_group(self._link, "leave_group", wanted)
+
+    @property
+    def path_mtu(self) -> int | None:
+        """Bytes of the largest IP packet that reaches the connected peer in one piece, as far as the kernel knows now.
+
+        A datagram has 28 bytes less (IPv4), or 48 (IPv6). The kernel begins with the MTU of the interface, and learns
+        when a router reports a smaller one, which needs `control.dont_fragment`. None where it is not connected, and
+        after the end. Source: ip(7), IP_MTU; RFC 1191; RFC 8201.
+        """
+        link = self._link
+        port = link.port
+        return path_mtu(port.plain_socket) if link.connected and port is not None and port.is_open() else None
 
     async def aclose(self) -> None:
         """Send what is queued, then `close()`. Cancellation: *object now broken*: it is closed at once."""

@@ -41,6 +41,12 @@ class DatagramCounters(NamedTuple):
     """Bytes of writes that the kernel has not taken yet, with what each costs."""
     queued_datagrams: int
     """Writes that the kernel has not taken yet."""
+    groups: int
+    """Groups that it wants to be in, each with its source and interface counted for itself."""
+    group_rejoins: int
+    """Times that a group was joined on an interface that came, or came back, later than the join."""
+    group_failures: int
+    """Interfaces on which the kernel refused a group that is wanted there, mostly for its limit on groups."""
 
 
 class DatagramLimits:
@@ -108,6 +114,7 @@ def datagram_counters(link: DatagramLink) -> DatagramCounters:
     port = link.port
     if port is None:
         return DatagramCounters(*(0,) * len(DatagramCounters._fields))
+    groups = link.groups
     return DatagramCounters(
         port.datagrams_received,
         port.datagrams_sent,
@@ -123,4 +130,7 @@ def datagram_counters(link: DatagramLink) -> DatagramCounters:
         port.pinned,
         port.queued_bytes,
         port.queued_count,
+        0 if groups is None else len(groups),
+        0 if groups is None else groups.rejoins,
+        0 if groups is None else groups.failures,
     )

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.engine.datagram import Datagram
+from moorings.engine.datagram_mtu import too_big
 from moorings.engine.datagram_port import RECEIVE_QUEUE_LIMIT, DatagramPort
 from moorings.engine.datagram_sending import DATAGRAM_QUEUE_LIMIT
 from moorings.engine.descriptor import local_address
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
     from moorings.connectivity.network_adapter import NetworkAdapter
     from moorings.foundation.home import Home
+    from moorings.sockets.datagram_groups import GroupTable
     from moorings.sockets.datagram_socket import DatagramSocket
 
 #: Peers that a socket remembers between sends.
@@ -75,6 +77,7 @@ class DatagramLink:
         "connected",
         "delivery",
         "drop_newest",
+        "groups",
         "home",
         "local_sockaddr",
         "multicast_refused",
@@ -100,6 +103,7 @@ class DatagramLink:
         self.owner: weakref.ref[DatagramSocket] | None = None
         self.delivery: Delivery | None = None
         self.adapter: NetworkAdapter | None = None
+        self.groups: GroupTable | None = None
         self.local_sockaddr: Any = None
         self.remote_sockaddr: Any = None
         self.targets: dict[Any, Any] = {}
@@ -150,10 +154,11 @@ class DatagramLink:
     def undo_start(self) -> None:
         """Be new again: the bind or connect was cancelled in the very turn in which it succeeded."""
         port, self.port = self.port, None
+        self._end_groups()
         if port is not None:
             port.on_release = None
             port.abort()
-        self.delivery = self.local_sockaddr = None
+        self.delivery = self.local_sockaddr = self.groups = None
         self.targets.clear()
         self.peer_is(None)
 
@@ -163,8 +168,13 @@ class DatagramLink:
         # The port must not refer back to us: what refers to each other stays until the garbage collector comes.
         port.label = Name(self)
         port.make_datagram = Datagram
+        self._end_groups()
         if self.delivery is not None:
             self.delivery.stop()
+
+    def _end_groups(self) -> None:
+        if self.groups is not None and self.home is not None:
+            self.groups.close(self.home)
 
     def is_open(self) -> bool:
         """Whether something can still be sent."""
@@ -265,14 +275,18 @@ class DatagramLink:
         try:
             sent = send_broadcast(port.plain_socket, data, name, interfaces)
         except OSError as error:
-            code = errno.ENOBUFS if error.errno == errno.EAGAIN else error.errno or errno.EIO
-            reason = f"{self}: sending a broadcast failed: {error.strerror}"
-            operation.finish(_ERROR, None, errors.from_errno(code, reason, cause=error))
+            operation.finish(_ERROR, None, self._broadcast_error(error, data.nbytes, name))
             return
         port.send_calls += max(1, len(interfaces))
         port.datagrams_sent += 1
         port.bytes_sent += sent
         operation.finish(_COMPLETED, sent, None)
+
+    def _broadcast_error(self, error: OSError, size: int, name: Any) -> OSError:
+        if error.errno == errno.EMSGSIZE and self.port is not None:
+            return too_big(self, self.port.plain_socket, size, name)
+        code = errno.ENOBUFS if error.errno == errno.EAGAIN else error.errno or errno.EIO
+        return errors.from_errno(code, f"{self}: sending a broadcast failed: {error.strerror}", cause=error)
 
     def send(self, data: Any, to: Any) -> Operation:
         """Queue a datagram for `to`, as `DatagramSocket.send` describes it."""

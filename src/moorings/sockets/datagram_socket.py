@@ -35,12 +35,11 @@ from moorings.sockets.datagram_binding import (
     connect_socket,
     disconnect_socket,
     fit_family,
-    group_address,
-    join_group,
     plain_text,
     refuse_multicast,
 )
 from moorings.sockets.datagram_face import DatagramFace
+from moorings.sockets.datagram_groups import join_group, membership
 from moorings.sockets.datagram_limits import DatagramCounters, DatagramLimits, datagram_counters
 from moorings.sockets.datagram_link import DatagramLink, Lifeline
 from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs
@@ -87,6 +86,9 @@ RULES = {
     "receive": _OPEN,
     "async for": _OPEN,
     "aclose": _ALWAYS,
+    "join_group": _OPEN,
+    "leave_group": _OPEN,
+    "path_mtu": _ALWAYS,
     "limits": _ALWAYS,
     "counters": _ALWAYS,
 }
@@ -108,9 +110,9 @@ class DatagramSocket(DatagramFace, StreamBrokerMembers, IClosable):
     in a plain script on a worker thread; `async def` handlers run as tasks. A handler that raises is reported once and
     hurts nothing. Sending alone needs neither bind nor connect.
 
-    Beside WinRT's members it has the Python face: `send`, `receive`, `async for`, `flush`, `aclose`, `async with`,
-    `limits`, `counters`. A socket that is dropped while it is open is closed with a ResourceWarning that names the
-    place where it was made. Source: WinRT DatagramSocket.
+    Beside WinRT's members it has the Python face: `send`, `receive`, `async for`, `flush`, `join_group`,
+    `leave_group`, `path_mtu`, `aclose`, `async with`, `limits`, `counters`. A socket that is dropped while it is open
+    is closed with a ResourceWarning that names the place where it was made. Source: WinRT DatagramSocket.
     """
 
     __slots__ = (
@@ -433,16 +435,15 @@ class DatagramSocket(DatagramFace, StreamBrokerMembers, IClosable):
     def join_multicast_group(self, host: HostName, /) -> None:
         """Receive what is sent to a group, on the bound adapter or on every interface that has multicast.
 
-        Joining again is no error; do so when an interface was added. Errors: E_INVALIDARG for anything but a multicast
-        address; RO_E_CLOSED after `close()`, else E_ILLEGAL_METHOD_CALL unless bound; WSAEAFNOSUPPORT for an IPv6 group
-        on an IPv4 socket, and what the kernel says. Source: WinRT DatagramSocket.JoinMulticastGroup.
+        Joining again is no error; what comes later is joined as well, as with `join_group`. Errors: E_INVALIDARG for
+        anything but a multicast address; RO_E_CLOSED after `close()`, else E_ILLEGAL_METHOD_CALL unless bound;
+        WSAEAFNOSUPPORT for an IPv6 group on an IPv4 socket, and what the kernel says, as `join_group`.
+        Source: WinRT DatagramSocket.JoinMulticastGroup.
         """
-        group = group_address(check_object(host, HostName, "host"))
-        self._require("join_multicast_group")
-        port = self._link.port
-        if port is None or not port.is_open():
-            raise self._link.closed_error()
-        join_group(port.plain_socket, group, self._link.adapter)
+        member = "join_multicast_group"
+        wanted = membership(member, check_object(host, HostName, "host"))
+        self._require(member)
+        join_group(self._link, member, wanted)
 
     # -- control, information ------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class DatagramSocketControl(Object):
     def dont_fragment(self) -> bool:
         """True: a datagram beyond the path's MTU fails with WSAEMSGSIZE instead of being sent in pieces. Default False.
 
-        On the way it is dropped, and the sender gets an error event with the MTU.
+        On the way it is dropped, and the sender gets an error event. Both errors have `max_size`, what fits now.
         """
         return self._link.settings.dont_fragment
 

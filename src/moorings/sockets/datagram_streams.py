@@ -61,7 +61,8 @@ class DatagramOutputStream:
 
         Errors: RO_E_CLOSED 0x80000013 after the end; E_ILLEGAL_METHOD_CALL 0x8000000E on the `output_stream` of a
         socket that is not connected, and for unicast with `control.multicast_only`. Through the operation: WSAEMSGSIZE
-        0x80072738 for what no datagram holds; WSAENOBUFS 0x80072747 when the queue is full; those of the network.
+        0x80072738, whose `max_size` is what fits, for what no datagram holds, or with `control.dont_fragment` the way;
+        WSAENOBUFS 0x80072747 when the queue is full; those of the network.
         Cancellation: a datagram that is still queued is not sent; the socket lives on.
         Source: WinRT IOutputStream.WriteAsync.
         """
