@@ -46,10 +46,13 @@ _LATER = {"tls": "TLS", "ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCO
 _COMPLETED = 1
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
+    """What a URL names."""
+
     host: str
     service: str
     scheme: str
+    url: str
 
 
 class _Options(NamedTuple):
@@ -57,7 +60,7 @@ class _Options(NamedTuple):
     drain_timeout: float | None
 
 
-def _parse(url: str, *, listening: bool) -> _Target:
+def parse_url(url: str, *, listening: bool) -> Target:
     """`tcp://host:port` or `udp://host:port`; a listener may leave out the host (all addresses) and the port (the
     system picks one).
     """
@@ -78,7 +81,7 @@ def _parse(url: str, *, listening: bool) -> _Target:
     host, service = _split(place, url)
     if not listening and (not host or not service):
         raise errors.invalid_argument(f"{url!r}: host and port are needed, as in '{scheme}://127.0.0.1:1337'")
-    return _Target(host, service, scheme)
+    return Target(host, service, scheme, url)
 
 
 def _split(text: str, url: str) -> tuple[str, str]:
@@ -109,16 +112,22 @@ async def connect(url: str, *, timeout: float | None = None, no_delay: bool = Tr
     `reason` and, for each address tried, `attempts`; E_INVALIDARG for a bad URL; E_NOTIMPL for schemes that are not
     built yet. Cancellation: *nothing happened*, *retry safe*.
     """
-    target = _parse(url, listening=False)
+    target = parse_url(url, listening=False)
     _check_timeout(timeout, "timeout")
-    made: StreamSocket | DatagramSocket
     if target.scheme == "udp":
-        made = DatagramSocket()
-        give_up = made.close
-    else:
-        made = StreamSocket()
-        made.control.no_delay = no_delay
-        give_up = made.abort
+        datagrams = DatagramSocket()
+        await connect_within(timeout, datagrams, target, datagrams.close)
+        return datagrams
+    made = StreamSocket()
+    made.control.no_delay = no_delay
+    await connect_within(timeout, made, target, made.abort)
+    return made
+
+
+async def connect_within(
+    timeout: float | None, made: StreamSocket | DatagramSocket, target: Target, give_up: Callable[[], object]
+) -> None:
+    """Connect a new socket to `target`; `give_up` ends the socket where that fails, or takes too long."""
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
@@ -127,9 +136,8 @@ async def connect(url: str, *, timeout: float | None = None, no_delay: bool = Tr
         give_up()  # it may have connected in the very moment in which we were cancelled
         if not isinstance(error, TimeoutError) or not limit.expired():
             raise
-        reason = f"connecting to {url}: no connection within {timeout:g} s; is the host up and reachable?"
+        reason = f"connecting to {target.url}: no connection within {timeout:g} s; is the host up and reachable?"
         raise errors.make(errors.WSAETIMEDOUT, reason) from error
-    return made
 
 
 class Listening:
@@ -138,7 +146,7 @@ class Listening:
     It can also be iterated over. `listener` is the StreamSocketListener behind it.
     """
 
-    def __init__(self, target: _Target, handler: Callable[[StreamSocket], object] | None, options: _Options) -> None:
+    def __init__(self, target: Target, handler: Callable[[StreamSocket], object] | None, options: _Options) -> None:
         self._target = target
         self._options = options
         self._bound = False
@@ -220,7 +228,7 @@ class ListeningDatagrams:
     `socket` is the DatagramSocket; `send`, `limits` and `counters` are its own. It can be iterated over.
     """
 
-    def __init__(self, target: _Target, handler: Callable[[Message], object] | None, options: _Options) -> None:
+    def __init__(self, target: Target, handler: Callable[[Message], object] | None, options: _Options) -> None:
         self._target = target
         self._options = options
         self._bound = False
@@ -374,7 +382,7 @@ def listen(
     if handler is not None and not callable(handler):
         raise TypeError("handler must be callable")
     _check_timeout(drain_timeout, "drain_timeout")
-    target = _parse(url, listening=True)
+    target = parse_url(url, listening=True)
     options = _Options(max_connections, drain_timeout)
     if target.scheme == "udp":
         if max_connections is not None:

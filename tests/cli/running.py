@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-W", "error", "-m", "moorings"]
 PATIENCE = 40.0
-LISTENING = "listening on tcp://"
+LISTENING = "listening on "
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -80,11 +80,18 @@ class Running:
         return self.process.wait(PATIENCE)
 
 
+def end_input(command: Running) -> None:
+    """What is read from standard input ends here."""
+    assert command.process.stdin is not None
+    command.process.stdin.close()
+    command.process.stdin = None
+
+
 def listening(*arguments: str, url: str = "tcp://127.0.0.1:0", **options: Any) -> Running:
     """`moorings listen`, once it listens."""
     running = Running("listen", url, *arguments, **options)
     try:
-        running.url = running.wait_for(LISTENING, error=True).removeprefix("listening on ")
+        running.url = running.wait_for(LISTENING, error=True).removeprefix(LISTENING)
     except BaseException:
         running.__exit__()
         raise

@@ -64,7 +64,7 @@ LASTING = {
 }
 #: Arguments with which a command ends by itself, soon and well, and writes something to standard output.
 SHORT = {
-    "demo": ["--clients", "30", "--megabytes", "1"],
+    "demo": ["--clients", "30", "--megabytes", "1", "--packets", "1000"],
     "sockets": ["--once"],
     "doctor": [],
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Part = Callable[[Console, Options], Awaitable[Facts]]
 
 COMMAND = [sys.executable, "-W", "error", "-m", "moorings", "demo"]
-SMALL = ["--clients", "30", "--megabytes", "1"]
+SMALL = ["--clients", "30", "--megabytes", "1", "--packets", "1000"]
 PATIENCE = 50.0
 STEPS = (
     "server  binding to 127.0.0.1",
@@ -44,9 +44,21 @@ STEPS = (
     "Mbit/s out",
     "client  end reason CLOSED_BY_US",
     "server  end reason CLOSED_BY_PEER",
+    "server  bound to port",
+    "client  bound to port",
+    'client  sent "Hello, World!"',
+    'server  received "Hello, World!" from 127.0.0.1 port',
+    'client  received "Hello, World!"',
+    "client  1,000 datagrams of 1,200 bytes sent in",
+    "server  1,000 received with",
+    "system calls, 0 lost",
+    "packets/s,",
     "class    ConnectionRefusedError",
     "winerror -2147014835 (0x8007274D)",
     "status   CONNECTION_REFUSED",
+    "client  sent a datagram to udp://127.0.0.1:",
+    "class    ConnectionResetError",
+    "nothing listens on that port (ICMP port unreachable)",
     "no-such-host.invalid",
     "host name 'not a host name'",
     "all steps went well",
@@ -82,7 +94,7 @@ def test_summary_for_scripts() -> None:
     assert summary["moorings"] == moorings.__version__
     assert (summary["native"], summary["native_reason"]) == moorings.native_mode()
     parts: dict[str, dict[str, Any]] = summary["parts"]
-    assert list(parts) == ["echo", "clients", "transfer", "failures"]
+    assert list(parts) == ["echo", "clients", "transfer", "datagram_echo", "datagram_batch", "failures"]
     assert all(part["ok"] and part["elapsed_seconds"] > 0 for part in parts.values())
     assert parts["echo"]["echo"] == "Hello, World!"
     clients = parts["clients"]
@@ -90,7 +102,12 @@ def test_summary_for_scripts() -> None:
     assert parts["transfer"]["bytes"] == parts["transfer"]["client"]["bytes_sent"] == 1 << 20
     assert parts["transfer"]["client"]["end_reason"] == "CLOSED_BY_US"
     assert parts["transfer"]["client"]["round_trip_us"]["smoothed"] > 0
+    assert parts["datagram_echo"]["echo"] == "Hello, World!"
+    batch = parts["datagram_batch"]
+    assert (batch["packets"], batch["received"], batch["lost"]) == (1000, 1000, 0)
+    assert batch["calls_per_packet"] <= 2
     assert parts["failures"]["refused"]["class"] == "ConnectionRefusedError"
+    assert parts["failures"]["undelivered"]["class"] == "ConnectionResetError"
 
 
 def test_the_module_is_the_command() -> None:
@@ -102,7 +119,14 @@ def test_the_module_is_the_command() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--clients", "0"], ["--clients", "10001"], ["--megabytes", "x"], ["--megabytes", "4097"], ["--loop", "trio"]],
+    [
+        ["--clients", "0"],
+        ["--clients", "10001"],
+        ["--megabytes", "x"],
+        ["--megabytes", "4097"],
+        ["--packets", "0"],
+        ["--loop", "trio"],
+    ],
 )
 def test_bad_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["demo", *arguments]) == 2

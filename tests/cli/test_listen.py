@@ -17,6 +17,7 @@ from tests.cli.running import (
     PATIENCE,
     Running,
     dial,
+    end_input,
     environment,
     listening,
     objects,
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DRAINED = "drained: accepted {}, ended by themselves {}, aborted {}"
-
-
-def end_input(command: Running) -> None:
-    assert command.process.stdin is not None
-    command.process.stdin.close()
-    command.process.stdin = None
 
 
 def is_refused(command: Running) -> bool:
@@ -460,7 +455,7 @@ def test_privileged_port() -> None:
     assert "ports below 1024 need privileges" in error
 
 
-@pytest.mark.parametrize("scheme", ["udp", "tls", "ws"])
+@pytest.mark.parametrize("scheme", ["tls", "ws"])
 def test_schemes_that_come_later(scheme: str) -> None:
     code, error = failure(f"{scheme}://127.0.0.1:0")
     assert code == 1

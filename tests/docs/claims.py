@@ -86,6 +86,13 @@ HELD_BY: dict[tuple[str, str], list[str]] = {
     (_PAGE, "moorings listen tcp://127.0.0.1:1337 > received"): [f"{_TESTS}::test_listen"],
     (_PAGE, "moorings listen tcp://127.0.0.1: > received 2> messages &"): [f"{_TESTS}::test_script"],
     (_PAGE, "127.0.0.1:40122 came"): [f"{_TESTS}::test_shown_drain"],
+    (_PAGE, r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337"): [f"{_TESTS}::test_connect_with_datagrams"],
+    (_PAGE, "moorings listen udp://127.0.0.1:1337 --quit-after 1 > received"): [f"{_TESTS}::test_listen_for_datagrams"],
+    (_PAGE, "127.0.0.1:40122: 6 B"): [f"{_TESTS}::test_shown_counts"],
+    ("docs/guides/udp.md", "moorings listen udp://127.0.0.1:1337 --echo"): [f"{_TESTS}::test_listen_for_datagrams"],
+    ("docs/guides/udp.md", r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337 --stats"): [
+        f"{_TESTS}::test_the_guide_to_udp"
+    ],
 }
 """(document, first line of the block): the tests that hold this block, each as "docs/test_x.py::test_y"."""
 

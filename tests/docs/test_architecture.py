@@ -15,7 +15,6 @@ from tests.docs.documents import ROOT, code_words, table
 
 import moorings
 from moorings import EndpointPair, HostName, SocketProtectionLevel, errors
-from moorings.cli.options import refuse_datagrams
 from moorings.connectivity.network_adapter import NetworkAdapter
 from moorings.connectivity.network_information import NetworkInformation
 from moorings.sockets import stream_socket, stream_socket_listener
@@ -130,7 +129,6 @@ UNBUILT: dict[str, list[Callable[[], object]]] = {
         lambda: moorings.StreamSocketListener().enable_transfer_ownership(uuid.uuid4()),
         lambda: moorings.DatagramSocket().enable_transfer_ownership(uuid.uuid4()),
     ],
-    "UDP on the command line": [lambda: refuse_datagrams("udp://127.0.0.1:1")],
     "proxies": [lambda: NetworkInformation.get_proxy_configuration_async(None)],
     "connection profiles": [
         NetworkInformation.get_connection_profiles,

@@ -16,7 +16,11 @@ from tests.docs.documents import Block, blocks_of, code_words, table
 from tests.docs.programs import environment, own_port
 from tests.docs.test_programs import without_numbers
 
+from moorings import DatagramSocket
 from moorings.cli import connect, listen
+from moorings.cli.connect_datagrams import WAIT
+from moorings.cli.datagram_statistics import DatagramFacts, DatagramMeter
+from moorings.cli.options import TCP_ONLY, UDP_ONLY
 from moorings.cli.statistics_line import Facts
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ SHELL = [block for block in blocks_of(PAGE) if block.language == "sh"]
 LINES = [line for block in SHELL for line in commands_of(block)]
 CONNECTS = [line for line in LINES if "moorings connect tcp://127.0.0.1:1337" in line]
 LISTENS = [line for line in LINES if line.startswith("moorings listen tcp://127.0.0.1:1337")]
+UDP_CONNECTS = [line for line in LINES if "moorings connect udp://127.0.0.1:1337" in line]
+UDP_LISTENS = [line for line in LINES if line.startswith("moorings listen udp://")]
 REQUEST = b"request\n" * 1000
 
 
@@ -72,7 +78,8 @@ class Shell:
         with self.start(f"exec {line}") as process:
             try:
                 assert process.stdout is not None
-                assert process.stdout.readline() == f"listening on tcp://127.0.0.1:{self.port}\n".encode()
+                first = process.stdout.readline().decode()
+                assert re.fullmatch(rf"listening on (tcp|udp)://(127\.0\.0\.1|\[::\]|0\.0\.0\.0):{self.port}\n", first)
                 yield process
             finally:
                 process.kill()
@@ -95,9 +102,11 @@ def exchange(client: socket.socket, data: bytes) -> None:
 
 def test_every_line_is_run_here() -> None:
     scripts = [line for block in SHELL if "&" in block.text for line in commands_of(block)]
-    assert sorted(CONNECTS + LISTENS + scripts) == sorted(LINES)
+    assert sorted(CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + scripts) == sorted(LINES)
     assert len(CONNECTS) >= 4
     assert len(LISTENS) >= 4
+    assert len(UDP_CONNECTS) >= 3
+    assert len(UDP_LISTENS) >= 5
 
 
 @pytest.mark.parametrize("line", CONNECTS)
@@ -129,6 +138,58 @@ def test_listen(line: str, shell: Shell) -> None:
         assert process.wait(PATIENCE) == 0
     if "received" in line:
         assert (shell.directory / "received").read_bytes() == b"hello\n"
+
+
+@pytest.mark.parametrize("line", UDP_CONNECTS)
+def test_connect_with_datagrams(line: str, shell: Shell) -> None:
+    with shell.serving("moorings listen udp://127.0.0.1:1337 --echo"):
+        printed = shell.run(line)
+    if "> answer" in line:
+        assert (shell.directory / "answer").read_bytes() == REQUEST
+        assert "dropped 0, errors 0" in printed
+    else:
+        assert "hello\n" in printed
+    if "--json" in line:
+        assert '"event": "datagram"' in printed
+        assert '"event": "summary"' in printed
+
+
+@pytest.mark.parametrize("line", UDP_LISTENS)
+def test_listen_for_datagrams(line: str, shell: Shell) -> None:
+    with shell.serving(line) as process:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.connect(("127.0.0.1", shell.port))
+            client.send(b"hello\n")
+            if "--echo" in line:
+                assert client.recv(100) == b"hello\n"
+        if "--quit-after" not in line:
+            process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    assert "received 1 datagram (6 B)" in out.decode()
+    if "received" in line:
+        assert (shell.directory / "received").read_bytes() == b"hello\n"
+
+
+def test_the_guide_to_udp(shell: Shell) -> None:
+    """Its two commands, one for each terminal."""
+    server, client = (
+        line for block in blocks_of("docs/guides/udp.md") if block.language == "sh" for line in commands_of(block)
+    )
+    with shell.serving(server):
+        printed = shell.run(client)
+    assert "hello\n" in printed
+    assert "received 1 datagram (6 B)" in printed
+
+
+def test_shown_counts(shell: Shell) -> None:
+    with shell.serving("moorings listen udp://127.0.0.1:1337 --echo --verbose") as process:
+        shell.run("printf 'hello\\nworld\\n' | moorings connect udp://127.0.0.1:1337 --wait 0.2")
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=PATIENCE)
+    block = next(block for block in blocks_of(PAGE) if block.language == "text" and "datagrams (" in block.text)
+    assert without_numbers(out.decode()) == without_numbers(block.text)
 
 
 def test_script(shell: Shell) -> None:
@@ -164,7 +225,7 @@ def test_shown_drain(shell: Shell) -> None:
         out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     lines = [line for line in out.decode().splitlines() if not line.startswith("draining")]
-    assert without_numbers("\n".join(lines)) == without_numbers(shown("127").text.rstrip("\n"))
+    assert without_numbers("\n".join(lines)) == without_numbers(shown("127.0.0.1:40122 came").text.rstrip("\n"))
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -174,17 +235,33 @@ def options_of(command: click.Command) -> set[str]:
 @pytest.mark.parametrize(("name", "command"), [("connect", connect.command), ("listen", listen.command)])
 def test_options_are_those_of_the_command(name: str, command: click.Command) -> None:
     rows = table(PAGE, f"option of {name}", "meaning")
-    assert {row[f"option of {name}"].strip("`") for row in rows} == options_of(command)
+    assert {option for row in rows for option in code_words(row[f"option of {name}"])} == options_of(command)
     for row in rows:
         default = re.search(r"; ([\d.]+)$", row["meaning"])
-        parameter = next(each for each in command.params if row[f"option of {name}"].strip("`") in each.opts)
+        parameter = next(each for each in command.params if code_words(row[f"option of {name}"])[0] in each.opts)
         if default is not None:
             assert parameter.default == float(default[1])
+
+
+def test_which_options_fit_which_scheme() -> None:
+    for name, command in (("connect", connect.command), ("listen", listen.command)):
+        for row in table(PAGE, f"option of {name}", "meaning"):
+            parameter = next(each for each in command.params if code_words(row[f"option of {name}"])[0] in each.opts)
+            assert (parameter.name in TCP_ONLY) == row["meaning"].startswith("TCP")
+            assert (parameter.name in UDP_ONLY) == row["meaning"].startswith("UDP")
+
+
+def test_the_wait_for_answers() -> None:
+    (row,) = (row for row in table(PAGE, "option of connect", "meaning") if "--wait" in row["option of connect"])
+    assert row["meaning"].endswith(f"; over UDP {WAIT:g}")
 
 
 def test_values_of_the_events() -> None:
     rows = {row["event"]: code_words(row["values"]) for row in table(PAGE, "event", "values")}
     assert set(Facts._fields) <= set(rows["`statistics`"])
+    assert set(DatagramFacts._fields) == set(rows["`statistics`, over UDP"])
+    summary = set(DatagramMeter(DatagramSocket()).summary())
+    assert summary == set(rows["`summary`, over UDP"])
 
 
 def test_exit_codes() -> None:

@@ -42,9 +42,9 @@ PROGRAM = "moorings"
 COMPLETION = "_MOORINGS_COMPLETE"
 #: Subcommand, and what `moorings --help` says about it.
 COMMANDS = {
-    "demo": "A tour on this machine: echoes, many clients, a transfer, statistics, failures.",
-    "listen": "Accept connections: to standard input and output, or as an echo server.",
-    "connect": "Connect standard input and output to a server.",
+    "demo": "A tour on this machine: echoes over TCP and UDP, many clients, transfers, failures.",
+    "listen": "Accept connections or datagrams: to standard input and output, or as an echo server.",
+    "connect": "Connect standard input and output to a server, over TCP or UDP.",
     "sockets": "Show the sockets of running programs that called moorings.monitor(), live.",
     "bench": "Measure this library against its peers on this machine.",
     "doctor": "Say what this machine offers, and what to install.",
@@ -54,6 +54,7 @@ Examples:
   moorings demo
   moorings listen tcp://127.0.0.1:1337 --echo
   moorings connect tcp://127.0.0.1:1337 --stats
+  moorings connect udp://127.0.0.1:1337
 
 \b
 Completion of commands and options, in bash (zsh and fish likewise):

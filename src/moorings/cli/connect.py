@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import moorings
-from moorings.cli.exit_codes import EXIT_OK, EXIT_TERMINATED
-from moorings.cli.loops import loop_option, runner_of
-from moorings.cli.options import Seconds, refuse_datagrams, url_errors
-from moorings.cli.pipes import Manner, Telling, exchange
+from moorings.cli import connect_datagrams
+from moorings.cli.exit_codes import EXIT_OK
+from moorings.cli.loops import runner_of
+from moorings.cli.options import Seconds, argument_errors, exchange_options, manner_of, speaks_udp, telling_of
+from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
-from moorings.cli.statistics_line import INTERVAL, Reporter, milliseconds, peer_of
+from moorings.cli.statistics_line import Reporter, Telling, milliseconds, peer_of
+from moorings.cli.stopping import until_terminated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import Coroutine
 
 #: Seconds for connecting, name look-up included.
 CONNECT_TIMEOUT = 30.0
-#: A terminal is told what is being waited for after this many seconds.
-PATIENCE_TO_TELL = 1.0
 
 EPILOG = """\b
 Examples:
@@ -34,16 +31,23 @@ Examples:
   moorings connect tcp://[::1]:1337 < request > answer
   moorings connect tcp://127.0.0.1:1337 --stats < file
   printf 'GET / HTTP/1.0\\r\\n\\r\\n' | moorings connect tcp://example.com:80
+  printf 'hello\\n' | moorings connect udp://127.0.0.1:1337
+  moorings connect udp://239.255.13.37:1337 --verbose
 
 \b
-The end of standard input half-closes the connection; the command ends when
-the server has ended, too. Where the server ends first, what standard input
-still has to say is sent until it pauses for half a second.
+tcp://: The end of standard input half-closes the connection; the command ends
+when the server has ended, too. Where the server ends first, what standard
+input still has to say is sent until it pauses for half a second.
 
 \b
-Exit codes: 0 the server has ended and has everything, 1 it failed (one line
-says why), 2 wrong arguments, 130 Ctrl-C, 141 the reader of the output has
-gone, 143 SIGTERM."""
+udp://: Every line, with its end, is a datagram; or every --size bytes. Once
+standard input has ended the command ends when nothing has come for a second,
+or --wait seconds.
+
+\b
+Exit codes: 0 it went well, 1 it failed (one line says why; udp://: the network
+says that nobody is there, and nobody answered), 2 wrong arguments, 130 Ctrl-C,
+141 the reader of the output has gone, 143 SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Options:
 @click.command(
     "connect",
     epilog=EPILOG,
-    short_help="Connect standard input and output to a server.",
+    short_help="Connect standard input and output to a server, over TCP or UDP.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("url")
@@ -70,88 +74,36 @@ class Options:
     show_default=True,
     help="Seconds for connecting, name look-up included.",
 )
-@click.option("--idle-timeout", type=Seconds(0.001), help="Fail when nothing comes or goes for so many seconds.")
-@click.option("--no-half-close", is_flag=True, help="Do not tell the server that standard input has ended.")
-@click.option(
-    "--quit-after",
-    type=Seconds(),
-    help="Once standard input has ended, end when the server is silent for so many seconds.",
+@exchange_options(
+    "server",
+    idle="fail when nothing comes or goes for so many seconds.",
+    stats="Show rates and what else is measured on standard error, live.",
+    as_json="JSON objects on standard error: a summary; with --stats more.",
 )
-@click.option(
-    "--finish-input", is_flag=True, help="Send standard input to its end, however slow, when the server ends first."
-)
-@click.option("--stats", is_flag=True, help="Show RTT, bandwidth, bytes and queue on standard error, live.")
-@click.option(
-    "--interval", type=Seconds(0.01), default=INTERVAL, show_default=True, help="Seconds between two lines of --stats."
-)
-@click.option("--json", "as_json", is_flag=True, help="JSON objects on standard error: a summary; with --stats more.")
-@loop_option
-def command(
-    url: str,
-    timeout: float,
-    idle_timeout: float | None,
-    no_half_close: bool,
-    quit_after: float | None,
-    finish_input: bool,
-    stats: bool,
-    interval: float,
-    as_json: bool,
-    loop: str,
-) -> int:
-    """Connect standard input and output to the server at URL, as in tcp://127.0.0.1:1337.
+def command(url: str, timeout: float, size: int | None, loop: str, **shared: Any) -> int:
+    """Connect standard input and output to the server at URL, as in tcp://127.0.0.1:1337 or udp://127.0.0.1:1337.
 
-    Bytes pass unchanged, as fast as the slower side takes them, in bounded memory.
+    Bytes pass unchanged, as fast as the slower side takes them, in bounded memory. A udp:// URL may name a multicast
+    group, too.
     """
-    manner = Manner(
-        half_close=not no_half_close, finish_input=finish_input, quit_after=quit_after, idle_timeout=idle_timeout
-    )
+    telling = telling_of(shared)
+    work: Coroutine[Any, Any, int]
+    if speaks_udp(url):
+        work = connect_datagrams.talk(url, timeout, size, shared["quit_after"], telling)
+    else:
+        work = _talk(Options(url, timeout, manner_of(shared), telling))
     runner, _ = runner_of(loop)
-    return runner(_run(Options(url, timeout, manner, Telling(stats, interval, as_json))))
+    return runner(until_terminated(work))
 
 
-async def _run(options: Options) -> int:
-    main_task = asyncio.current_task()
-    assert main_task is not None
-    terminated = False
-
-    def terminate() -> None:
-        nonlocal terminated
-        terminated = True
-        main_task.cancel()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
-    try:
-        await _talk(options)
-    except asyncio.CancelledError:
-        if terminated:
-            return EXIT_TERMINATED
-        raise
-    return EXIT_OK
-
-
-async def _talk(options: Options) -> None:
+async def _talk(options: Options) -> int:
     reporter = Reporter(sys.stderr, as_json=options.telling.as_json)
     begin = time.monotonic()
-    refuse_datagrams(options.url)
-    with url_errors():
-        async with _telling(reporter, options.url):
-            connection = await moorings.connect(options.url, timeout=options.timeout)
+    with argument_errors(), reporter.waiting(f"connecting to {options.url} ..."):
+        connection = await moorings.connect(options.url, timeout=options.timeout)
     if options.telling.stats:
         took = time.monotonic() - begin
         peer = peer_of(connection)
         reporter.say("connected", f"connected to {peer} in {milliseconds(took)}", peer=peer, seconds=round(took, 6))
     await exchange(connection, (Source(), Sink()), options.manner, options.telling, reporter)
-
-
-@contextlib.asynccontextmanager
-async def _telling(reporter: Reporter, url: str) -> AsyncGenerator[None]:
-    """Say on a terminal what takes so long."""
-    if not reporter.redraws:
-        yield
-        return
-    timer = asyncio.get_running_loop().call_later(PATIENCE_TO_TELL, reporter.draw, "", f"connecting to {url} ...")
-    try:
-        yield
-    finally:
-        timer.cancel()
-        reporter.erase()
+    return EXIT_OK

@@ -1,4 +1,4 @@
-"""`moorings demo`: an echo server and its clients, with every step printed on both sides.
+"""`moorings demo`: echo servers and their clients, over TCP and UDP, with every step printed on both sides.
 
 The parts stand in `moorings.cli.tour`. Everything stays on the loopback interface, takes a few seconds and ends by
 itself.
@@ -21,6 +21,8 @@ from moorings.cli.loops import loop_option, runner_of
 from moorings.cli.output import describe_error, print_json
 from moorings.cli.tour.common import PATIENCE, DemoError, Facts, Options
 from moorings.cli.tour.crowd import crowd
+from moorings.cli.tour.datagram_batch import datagram_batch
+from moorings.cli.tour.datagram_guide import datagram_guide
 from moorings.cli.tour.failures import failures
 from moorings.cli.tour.guide import guide
 from moorings.cli.tour.transfer import transfer
@@ -33,6 +35,8 @@ PARTS: tuple[tuple[str, str, Callable[[Console, Options], Awaitable[Facts]]], ..
     ("echo", "An echo, as in the Sockets guide", guide),
     ("clients", "Many clients at once", crowd),
     ("transfer", "A transfer and its statistics", transfer),
+    ("datagram_echo", "An echo over UDP, as in the Sockets guide", datagram_guide),
+    ("datagram_batch", "Datagrams in batches", datagram_batch),
     ("failures", "What failures say", failures),
 )
 EPILOG = """\b
@@ -40,6 +44,7 @@ Examples:
   moorings demo
   moorings demo --clients 100 --loop asyncio
   moorings demo --megabytes 4096
+  moorings demo --packets 1000000
   moorings demo --json
 
 \b
@@ -85,16 +90,26 @@ def first_line(loop: str) -> str:
     metavar="N",
     help="MiB to transfer.",
 )
+@click.option(
+    "--packets",
+    type=click.IntRange(1, 10_000_000),
+    default=Options._field_defaults["packets"],
+    show_default=True,
+    metavar="N",
+    help="Datagrams to send.",
+)
 @loop_option
 @click.option("--json", "as_json", is_flag=True, help="Print nothing but a summary for scripts, as JSON.")
-def command(clients: int, megabytes: int, loop: str, as_json: bool) -> int:
+def command(clients: int, megabytes: int, packets: int, loop: str, as_json: bool) -> int:
     """A tour on this machine, with every step printed on both sides.
 
     \b
     1. The echo of Microsoft's "Sockets" guide, with the WinRT names.
     2. Many clients at once, with the Python names.
     3. A transfer, and what the kernel measures meanwhile.
-    4. What a refused connection and a bad host name say.
+    4. The guide's echo over UDP.
+    5. Datagrams in batches: their rate, system calls, and losses.
+    6. What a refused connection, a datagram for nobody and a bad host name say.
 
     It stays on the loopback interface, takes a few seconds and ends by itself.
     """  # noqa: D301 - click wants the character
@@ -104,7 +119,7 @@ def command(clients: int, megabytes: int, loop: str, as_json: bool) -> int:
     summary: dict[str, Facts] = {}
 
     async def tour() -> int:
-        summary.update(await run(console, Options(clients, megabytes)))
+        summary.update(await run(console, Options(clients, megabytes, packets)))
         return EXIT_OK
 
     runner(tour())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from moorings import StreamSocket
-    from moorings.cli.pipes import Telling
+    from moorings.cli.statistics_line import Telling
 
 #: Lines of statistics for single connections at a time, the busiest ones; the rest is in the sum.
 PLAIN_ROWS = 20

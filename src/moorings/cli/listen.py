@@ -11,22 +11,30 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import moorings
+from moorings.cli import listen_datagrams
 from moorings.cli.echo_server import EchoServer
-from moorings.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, CommandError
-from moorings.cli.loops import loop_option, runner_of
-from moorings.cli.options import Seconds, refuse_datagrams, url_errors
+from moorings.cli.exit_codes import EXIT_INTERRUPTED, EXIT_OK, CommandError
+from moorings.cli.loops import runner_of
+from moorings.cli.options import (
+    Seconds,
+    argument_errors,
+    exchange_options,
+    manner_of,
+    refuse_options,
+    speaks_udp,
+    telling_of,
+)
 from moorings.cli.output import describe_error
-from moorings.cli.pipes import Manner, Telling, exchange
+from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
-from moorings.cli.statistics_line import INTERVAL, Reporter, peer_of
+from moorings.cli.statistics_line import Reporter, Telling, peer_of, tell_address
+from moorings.cli.stopping import Stop, end_code, gone_code
 from moorings.engine.descriptor import borrowed
-from moorings.names.endpoints import endpoint_text
-from moorings.names.host_name import host_name_from_sockaddr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,22 +46,29 @@ DRAIN_TIMEOUT = 10.0
 #: Seconds that an exchange gets to say its last word once its connection has ended.
 _LAST_WORD = 1.0
 
+#: Parameters that are about standard input, or about one connection after the other.
+NOT_WITH_ECHO = frozenset(("finish_input", "keep", "no_half_close", "quit_after", "size"))
+
 EPILOG = """\b
 Examples:
   moorings listen tcp://127.0.0.1:1337
   moorings listen tcp://127.0.0.1:1337 > file
   moorings listen tcp://:1337 --keep --stats > log
   moorings listen tcp://127.0.0.1: --echo --max-connections 100
+  moorings listen udp://127.0.0.1:1337 --verbose
+  moorings listen udp://127.0.0.1:1337 --echo --stats
+  moorings listen udp://:1337 --join 239.255.13.37 > log
 
 \b
-The first line on standard error is 'listening on tcp://...', with the port
-that the system picked where none was given. Without --keep the port is given
-back with the first connection: others are refused. With --keep they wait.
+The first line on standard error is 'listening on tcp://...' (or udp://), with
+the port that the system picked where none was given. Over TCP without --keep
+the port is given back with the first connection: others are refused. With
+--keep they wait.
 
 \b
 SIGTERM drains: no more connections, --drain-timeout seconds for those that
 are open, then they are aborted. So does Ctrl-C with --echo. Once more aborts
-them at once.
+them at once. Over UDP both end at once, and the counts are told.
 
 \b
 Exit codes: 0 it went well, or SIGTERM and drained, 1 it failed (one line says
@@ -66,7 +81,6 @@ class Options:
     """What the command line says."""
 
     url: str
-    echo: bool
     keep: bool
     max_connections: int | None
     drain_timeout: float
@@ -77,11 +91,11 @@ class Options:
 @click.command(
     "listen",
     epilog=EPILOG,
-    short_help="Accept connections: to standard input and output, or as an echo server.",
+    short_help="Accept connections or datagrams: to standard input and output, or as an echo server.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("url")
-@click.option("--echo", is_flag=True, help="Send everything back, to any number of clients; tell who came and went.")
+@click.option("--echo", is_flag=True, help="Send everything back, to any number of clients.")
 @click.option("--keep", is_flag=True, help="Take the next connection when one has ended.")
 @click.option("--max-connections", type=click.IntRange(1), help="With --echo: so many at once, others wait.")
 @click.option(
@@ -91,97 +105,54 @@ class Options:
     show_default=True,
     help="Seconds that connections get to end after SIGTERM.",
 )
-@click.option(
-    "--idle-timeout", type=Seconds(0.001), help="End a connection on which nothing moves for so many seconds."
+@click.option("--join", multiple=True, metavar="GROUP", help="UDP: receive what is sent to this group, too.")
+@exchange_options(
+    "client",
+    idle="end a connection on which nothing moves for so many seconds.",
+    stats="Show rates and what else is measured, live; over TCP for each connection.",
+    as_json="Messages are JSON objects, one in a line.",
 )
-@click.option("--no-half-close", is_flag=True, help="Do not tell the client that standard input has ended.")
-@click.option(
-    "--quit-after",
-    type=Seconds(),
-    help="Once standard input has ended, end when the client is silent for so many seconds.",
-)
-@click.option(
-    "--finish-input", is_flag=True, help="Send standard input to its end, however slow, when the client ends first."
-)
-@click.option("--stats", is_flag=True, help="Show RTT, bandwidth, bytes and queue of each connection, live.")
-@click.option(
-    "--interval", type=Seconds(0.01), default=INTERVAL, show_default=True, help="Seconds between two looks of --stats."
-)
-@click.option("--json", "as_json", is_flag=True, help="Messages are JSON objects, one in a line.")
-@loop_option
-def command(
-    url: str,
-    echo: bool,
-    keep: bool,
-    max_connections: int | None,
-    drain_timeout: float,
-    idle_timeout: float | None,
-    no_half_close: bool,
-    quit_after: float | None,
-    finish_input: bool,
-    stats: bool,
-    interval: float,
-    as_json: bool,
-    loop: str,
-) -> int:
+def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
     """Listen on URL, as in tcp://127.0.0.1:1337, and connect the client to standard input and output.
 
     One client, then the command ends; or clients one after the other with --keep, or any number with --echo. No host
     means all addresses, no port or 0 lets the system pick one. Messages go to standard error; with --echo, but for the
     line 'listening on', to standard output.
+
+    With udp:// any number of clients send datagrams, which go to standard output, and standard input goes to the
+    last one of them; with --echo all get their datagrams back. It ends with a signal.
     """
-    if echo and (keep or no_half_close or finish_input or quit_after is not None):
-        raise click.UsageError("--echo goes without --keep, --no-half-close, --finish-input and --quit-after")
-    if max_connections is not None and not echo:
-        raise click.UsageError("--max-connections goes with --echo; otherwise there is one connection at a time")
-    manner = Manner(
-        half_close=not no_half_close,
-        finish_input=finish_input,
-        quit_after=quit_after,
-        idle_timeout=idle_timeout,
-        wait_if_absent=True,
-    )
-    options = Options(url, echo, keep, max_connections, drain_timeout, manner, Telling(stats, interval, as_json))
+    telling = telling_of(shared)
+    udp = speaks_udp(url)
+    if echo:
+        refuse_options(NOT_WITH_ECHO, "does not go with --echo")
     runner, _ = runner_of(loop)
+    if udp:
+        about = listen_datagrams.Options(url, shared["join"], shared["size"], shared["quit_after"], telling)
+        return runner(listen_datagrams.echo(about) if echo else listen_datagrams.pipe(about))
+    if shared["max_connections"] is not None and not echo:
+        raise click.UsageError("--max-connections goes with --echo; otherwise there is one connection at a time")
+    options = Options(
+        url,
+        keep=shared["keep"],
+        max_connections=shared["max_connections"],
+        drain_timeout=shared["drain_timeout"],
+        manner=manner_of(shared, wait_if_absent=True),
+        telling=telling,
+    )
     return runner(_echo(options) if echo else _pipe(options))
-
-
-class Stop:
-    """What ends a server: SIGINT and SIGTERM; SIGPIPE stands for a reader of the output that has gone."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.ask, number)
-
-    def ask(self, number: signal.Signals) -> None:
-        """As if that signal had come."""
-        self._queue.put_nowait(number)
-
-    async def asked(self, *works: asyncio.Task[object]) -> signal.Signals | None:
-        """Wait for the next of them; None when one of `works` has ended before."""
-        asking = asyncio.create_task(self._queue.get())
-        await asyncio.wait((asking, *works), return_when=asyncio.FIRST_COMPLETED)
-        if asking.done():
-            return asking.result()
-        asking.cancel()
-        return None
 
 
 async def _start(
     options: Options, handler: Callable[[StreamSocket], object] | None, limit: int | None
 ) -> moorings.Listening:
     """Listen, and tell the address."""
-    refuse_datagrams(options.url)
-    with url_errors():
+    with argument_errors():
         listening = await moorings.listen(options.url, handler, max_connections=limit)
     acceptor = listening.listener._accepting.acceptor
     assert acceptor is not None
     with borrowed(acceptor.fd) as plain_socket:
-        address = plain_socket.getsockname()
-    where = endpoint_text(host_name_from_sockaddr(address).display_name, address[1])
-    Reporter(sys.stderr, as_json=False).say("", f"listening on tcp://{where}")
+        tell_address("tcp", plain_socket.getsockname())
     return listening
 
 
@@ -222,14 +193,6 @@ def _connections(count: int) -> str:
     return "1 connection" if count == 1 else f"{count} connections"
 
 
-def _code(asked: signal.Signals, insisted: signal.Signals | None) -> int:
-    """What a server ends with after these signals."""
-    codes = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED, signal.SIGPIPE: EXIT_BROKEN_PIPE}
-    if insisted is not None:
-        return codes[insisted]
-    return EXIT_OK if asked == signal.SIGTERM else codes[asked]
-
-
 # -- standard input and output ---------------------------------------------------------------------------------------
 
 
@@ -247,7 +210,7 @@ async def _pipe(options: Options) -> int:
             return EXIT_INTERRUPTED
         insisted = await _drain(listening, stop, options, reporter)
         await asyncio.wait((work,), timeout=_LAST_WORD)
-        return _code(asked, insisted)
+        return end_code(asked, insisted)
     finally:
         listening.close()
         work.cancel()
@@ -296,10 +259,8 @@ async def _echo(options: Options) -> int:
             assert asked is not None
             if asked == signal.SIGPIPE:
                 await listening.drain(0)
-                if reporter.failure is not None:
-                    raise CommandError(f"standard output cannot be written: {describe_error(reporter.failure)}")
-                return EXIT_BROKEN_PIPE
+                return gone_code(reporter)
             insisted = await _drain(listening, stop, options, reporter)
-        return _code(asked, insisted)
+        return end_code(asked, insisted)
     finally:
         listening.close()

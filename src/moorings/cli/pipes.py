@@ -28,15 +28,15 @@ from typing import TYPE_CHECKING
 
 from moorings import EndReason, InputStreamOptions, errors
 from moorings.cli.exit_codes import CommandError
-from moorings.cli.standard_streams import BLOCK_SIZE
-from moorings.cli.statistics_line import Meter, every, summary_line
+from moorings.cli.standard_streams import BLOCK_SIZE, failure_of
+from moorings.cli.statistics_line import Meter, showing, summary_line
 from moorings.engine.descriptor import borrowed, explain, unacknowledged_bytes
 from moorings.streams.buffer import wrap
 
 if TYPE_CHECKING:
     from moorings import StreamSocket
     from moorings.cli.standard_streams import Sink, Source
-    from moorings.cli.statistics_line import Reporter
+    from moorings.cli.statistics_line import Reporter, Telling
 
 #: Seconds that a pipe may be silent, once the peer has ended, before it is taken as having said everything.
 OUR_PATIENCE = 0.5
@@ -169,12 +169,9 @@ class Exchange:
 
     def _written(self, writing: asyncio.Future[int]) -> None:
         """Standard output fails when nobody waits for it, too."""
-        error = None if writing.cancelled() else writing.exception()
-        if error is None:
-            return
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            error = CommandError(f"standard output cannot be written: {error.strerror}")
-        self._fail(error)
+        error = failure_of(writing)
+        if error is not None:
+            self._fail(error)
 
     async def _until_silent(self, receiving: asyncio.Task[None], patience: float) -> None:
         """Wait for the peer's end, until it says nothing for some time."""
@@ -252,31 +249,14 @@ class Exchange:
         self._fail(errors.make(errors.WSAETIMEDOUT, f"{label}: nothing came or went for {limit:g} s"))
 
 
-@dataclass(frozen=True)
-class Telling:
-    """What is told about an exchange."""
-
-    stats: bool
-    interval: float
-    as_json: bool
-
-
 async def exchange(
     connection: StreamSocket, streams: tuple[Source, Sink], manner: Manner, telling: Telling, reporter: Reporter
 ) -> None:
     """`Exchange.run`, with statistics while it runs and a summary at its end, however it ends."""
     meter = Meter(connection)
-
-    def show() -> None:
-        facts = meter.look()
-        reporter.draw("statistics", facts.line(), **facts.as_json())
-
     running = Exchange(connection, streams, manner, reporter)
     try:
-        if telling.stats:
-            async with every(telling.interval, show):
-                await running.run()
-        else:
+        async with showing(meter, telling, reporter):
             await running.run()
     finally:
         if telling.stats or telling.as_json:

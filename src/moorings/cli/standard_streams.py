@@ -187,6 +187,14 @@ class Sink:
         return done
 
 
+def failure_of(writing: asyncio.Future[int]) -> BaseException | None:
+    """Why a write to standard output failed, as the command ends with it; BrokenPipeError: its reader has gone."""
+    error = None if writing.cancelled() else writing.exception()
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return CommandError(f"standard output cannot be written: {error.strerror}")
+    return error
+
+
 def _wait_for(fd: int, event: int) -> None:
     poll = select.poll()
     poll.register(fd, event)

@@ -1,4 +1,7 @@
-"""What a connection does at this moment, as numbers, as a line for people, and as JSON; and where such lines go."""
+"""What a connection does at this moment, as numbers, as a line for people, and as JSON; and where such lines go.
+
+`datagram_statistics.py` has the numbers of a UDP socket.
+"""
 
 # pyright: reportPrivateUsage=false
 # TCP_INFO has more to tell than the public statistics.
@@ -9,23 +12,87 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 import time
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from moorings.cli.output import drop
 from moorings.engine.descriptor import unacknowledged_bytes
 from moorings.names.endpoints import endpoint_text
+from moorings.names.host_name import host_name_from_sockaddr
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Generator
     from typing import TextIO
 
     from moorings import EndReason, StreamSocket
 
 #: Seconds between two lines.
 INTERVAL = 1.0
+#: A terminal is told what is being waited for after this many seconds.
+PATIENCE_TO_TELL = 1.0
 _UNITS = ("", "k", "M", "G", "T", "P")
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What is told about an exchange."""
+
+    stats: bool
+    interval: float
+    as_json: bool
+    #: Of datagrams: a line for each that comes.
+    verbose: bool = False
+
+
+class Look(Protocol):
+    """What something does at one moment."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        ...
+
+    def line(self) -> str:
+        """For people."""
+        ...
+
+
+class Looks(Protocol):
+    """A meter of one connection, or of one UDP socket."""
+
+    def look(self) -> Look:
+        """The facts of now."""
+        ...
+
+
+def rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """The same without digits that say nothing."""
+    return {
+        name: round(value, 6) if name == "seconds" else round(value) if name.endswith("_per_second") else value
+        for name, value in values.items()
+    }
+
+
+class Rates:
+    """How fast some numbers grow."""
+
+    def __init__(self) -> None:
+        self.begin = self._last = time.monotonic()
+        self._before: tuple[int, ...] = ()
+
+    def look(self, *numbers: int) -> tuple[float, ...]:
+        """Seconds since the beginning, and what each number has grown by since the last look, per second."""
+        now = time.monotonic()
+        since = max(now - self._last, 1e-9)
+        before = self._before or (0,) * len(numbers)
+        self._last, self._before = now, numbers
+        return (now - self.begin, *((new - old) / since for new, old in zip(numbers, before, strict=True)))
+
+    def seconds(self) -> float:
+        """Seconds since the beginning, for a summary."""
+        return round(time.monotonic() - self.begin, 6)
 
 
 class Facts(NamedTuple):
@@ -70,11 +137,7 @@ class Facts(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        return self._asdict() | {
-            "seconds": round(self.seconds, 6),
-            "sent_per_second": round(self.sent_per_second),
-            "received_per_second": round(self.received_per_second),
-        }
+        return rounded(self._asdict())
 
     def line(self) -> str:
         """For people."""
@@ -98,24 +161,22 @@ class Meter:
 
     def __init__(self, connection: StreamSocket) -> None:
         self.connection = connection
-        self.begin = self._last = time.monotonic()
-        self._sent = self._received = 0
+        self._rates = Rates()
         self.peer = peer_of(connection)
 
     def look(self) -> Facts:
         """The facts of now."""
-        now = time.monotonic()
-        since = max(now - self._last, 1e-9)
         counters = self.connection.counters
+        seconds, sent, received = self._rates.look(counters.bytes_sent, counters.bytes_received)
         times = self.connection.information.round_trip_time_statistics
         width = self.connection.information.bandwidth_statistics
         stream = self.connection._connection.stream
-        facts = Facts(
-            now - self.begin,
+        return Facts(
+            seconds,
             counters.bytes_sent,
             counters.bytes_received,
-            (counters.bytes_sent - self._sent) / since,
-            (counters.bytes_received - self._received) / since,
+            sent,
+            received,
             times.sum,
             times.min,
             width.outbound_bits_per_second,
@@ -124,15 +185,13 @@ class Meter:
             unacknowledged_bytes(stream.fd) if stream is not None else 0,
             counters.unread_bytes,
         )
-        self._last, self._sent, self._received = now, counters.bytes_sent, counters.bytes_received
-        return facts
 
     def summary(self, reason: EndReason | None = None) -> dict[str, Any]:
         """The whole connection; `reason` where more is known about its end than the connection knows."""
         counters = self.connection.counters
         times = self.connection.information.round_trip_time_statistics
         return {
-            "seconds": round(time.monotonic() - self.begin, 6),
+            "seconds": self._rates.seconds(),
             "bytes_sent": counters.bytes_sent,
             "bytes_received": counters.bytes_received,
             "round_trip_time_us": times.sum,
@@ -208,6 +267,19 @@ class Reporter:
         self._write(f"\r{text[:width]}\x1b[K")
         self._drawn = True
 
+    @contextmanager
+    def waiting(self, text: str) -> Generator[None]:
+        """Say on a terminal what takes so long while the block runs."""
+        if not self.redraws:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(PATIENCE_TO_TELL, self.draw, "", text)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.erase()
+
     def erase(self) -> None:
         """Make room on the terminal for something else."""
         if self._drawn:
@@ -234,6 +306,12 @@ class Reporter:
             self._on_gone()
 
 
+def tell_address(scheme: str, sockaddr: Any) -> None:
+    """The first line of a server: programs wait for it, and so it is never JSON."""
+    where = endpoint_text(host_name_from_sockaddr(sockaddr).display_name, sockaddr[1])
+    Reporter(sys.stderr, as_json=False).say("", f"listening on {scheme}://{where}")
+
+
 @asynccontextmanager
 async def every(interval: float, function: Callable[[], object]) -> AsyncGenerator[None]:
     """Call `function` every `interval` seconds while the block runs."""
@@ -250,3 +328,18 @@ async def every(interval: float, function: Callable[[], object]) -> AsyncGenerat
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def showing(meter: Looks, telling: Telling, reporter: Reporter) -> AsyncGenerator[None]:
+    """A line of statistics now and then while the block runs, if they are wanted."""
+
+    def show() -> None:
+        facts = meter.look()
+        reporter.draw("statistics", facts.line(), **facts.as_json())
+
+    if telling.stats:
+        async with every(telling.interval, show):
+            yield
+    else:
+        yield

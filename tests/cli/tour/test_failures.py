@@ -14,14 +14,16 @@ from moorings.cli.tour.common import DemoError, Options
 
 async def test_what_they_carry(capsys: pytest.CaptureFixture[str]) -> None:
     facts = await failures.failures(Console(), Options(clients=1, megabytes=1))
-    assert [facts[name]["class"] for name in ("refused", "unknown_host", "impossible_name")] == [
+    assert [facts[name]["class"] for name in ("refused", "undelivered", "unknown_host", "impossible_name")] == [
         "ConnectionRefusedError",
+        "ConnectionResetError",
         "socket.gaierror",
         "OSError",
     ]
     assert facts["refused"]["winerror"] == -2147014835
+    assert facts["undelivered"]["winerror"] == -2147014842
     output = capsys.readouterr().out
-    assert output.count("reason ") == 3
+    assert output.count("reason ") == 4
     assert "status   CONNECTION_REFUSED" in output
 
 

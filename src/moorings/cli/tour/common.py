@@ -21,3 +21,4 @@ class Options(NamedTuple):
 
     clients: int
     megabytes: int
+    packets: int = 100_000

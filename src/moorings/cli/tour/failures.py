@@ -1,4 +1,4 @@
-"""What a refused connection and a bad host name say."""
+"""What a refused connection, a datagram for nobody, and a bad host name say."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ LOOK_UP_PATIENCE = 10.0
 
 
 async def failures(console: Console, _options: Options) -> Facts:
-    """A port where nobody listens, a name that does not exist, a name that cannot exist."""
+    """Ports where nobody listens, a name that does not exist, a name that cannot exist."""
     with socket.socket() as reserved:
         reserved.bind((LOCALHOST, 0))  # nobody listens, and nobody else gets the port
         closed = f"tcp://{LOCALHOST}:{reserved.getsockname()[1]}"
         what = f"connecting to {closed}, where nobody listens"
         refused = await expect_failure(console, what, lambda: moorings.connect(closed))
+    undelivered = await send_to_nobody(console)
     absent = "tcp://no-such-host.invalid:80"
     what = f"connecting to {absent}; no name ends in .invalid (RFC 6761)"
     unknown = await expect_failure(console, what, lambda: moorings.connect(absent, timeout=LOOK_UP_PATIENCE))
@@ -33,7 +34,19 @@ async def failures(console: Console, _options: Options) -> Facts:
         return HostName("not a host name")
 
     impossible = await expect_failure(console, "HostName('not a host name')", name)
-    return {"refused": refused, "unknown_host": unknown, "impossible_name": impossible}
+    return {"refused": refused, "undelivered": undelivered, "unknown_host": unknown, "impossible_name": impossible}
+
+
+async def send_to_nobody(console: Console) -> Facts:
+    """A datagram for a port where nobody listens: sending it goes well, receiving tells."""
+    with socket.socket(type=socket.SOCK_DGRAM) as reserved:
+        reserved.bind((LOCALHOST, 0))
+        reserved.connect(reserved.getsockname())  # it hears nobody but itself, and nobody else gets the port
+        port = reserved.getsockname()[1]
+        async with await moorings.connect(f"udp://{LOCALHOST}:{port}") as client:
+            await client.send(b"anybody?")
+            what = f"sent a datagram to udp://{LOCALHOST}:{port}, where nobody listens; waiting for an answer"
+            return await expect_failure(console, what, client.receive)
 
 
 async def expect_failure(console: Console, what: str, action: Callable[[], Awaitable[object]]) -> Facts:

@@ -1,0 +1,73 @@
+"""What ends a command from outside: signals, and a reader of its messages that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+from moorings.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, CommandError
+from moorings.cli.output import describe_error
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from moorings.cli.statistics_line import Reporter
+
+
+class Stop:
+    """What ends a server: SIGINT and SIGTERM; SIGPIPE stands for a reader of the output that has gone."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.ask, number)
+
+    def ask(self, number: signal.Signals) -> None:
+        """As if that signal had come."""
+        self._queue.put_nowait(number)
+
+    async def asked(self, *works: asyncio.Task[Any]) -> signal.Signals | None:
+        """Wait for the next of them; None when one of `works` has ended before."""
+        asking = asyncio.create_task(self._queue.get())
+        await asyncio.wait((asking, *works), return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            return asking.result()
+        asking.cancel()
+        return None
+
+
+def end_code(asked: signal.Signals, insisted: signal.Signals | None = None) -> int:
+    """What a server ends with after these signals."""
+    codes = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED, signal.SIGPIPE: EXIT_BROKEN_PIPE}
+    if insisted is not None:
+        return codes[insisted]
+    return EXIT_OK if asked == signal.SIGTERM else codes[asked]
+
+
+def gone_code(reporter: Reporter) -> int:
+    """What a server ends with whose messages nobody reads any more. CommandError where they cannot be written."""
+    if reporter.failure is not None:
+        raise CommandError(f"standard output cannot be written: {describe_error(reporter.failure)}")
+    return EXIT_BROKEN_PIPE
+
+
+async def until_terminated(work: Coroutine[Any, Any, int]) -> int:
+    """The exit code of `work`; SIGTERM cancels it."""
+    main_task = asyncio.current_task()
+    assert main_task is not None
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        main_task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if terminated:
+            return EXIT_TERMINATED
+        raise
