@@ -141,6 +141,12 @@ async def test_there_is_one_for_all_and_it_ends_with_the_last(script: Script) ->
     script.say(event(3))
     assert await second.next() == ([1, 2, 3], [3], [])
     assert first.told == []
+    # What has happened before is told first.
+    script.say(event(4))
+    watch_links(home, first)
+    assert first.told.pop() == ([1, 2, 3, 4], [1, 2, 3, 4], [])
+    assert second.told.pop() == ([1, 2, 3, 4], [4], [])
+    unwatch_links(home, first)
     unwatch_links(home, Listener())  # never added: nothing happens
     assert watch_of(home) is watch
     unwatch_links(home, second)

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import queue
 import socket
 import struct
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 from select import EPOLLIN
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.connectivity.test_link_watch import watch_of
-from tests.engine.pairs import until
+from tests.engine.pairs import PATIENCE, until
 from tests.sockets.datagram_peers import Received, bound, port_of
 from tests.sockets.peers import code
+from tests.sockets.test_state_tables import in_forked_child, sync_outcome
 
 from moorings import DatagramSocket, HostName
-from moorings.connectivity import link_watch
-from moorings.connectivity.network_adapter import network_adapters
+from moorings.connectivity import link_watch, rtnetlink
+from moorings.connectivity.network_adapter import make_network_adapter, network_adapters
+from moorings.connectivity.rtnetlink import Link
 from moorings.engine.hub import hub_of
 from moorings.foundation.home import current_home
 from moorings.sockets import datagram_groups
+from moorings.sockets.datagram_groups import GroupTable, membership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -292,6 +298,69 @@ async def test_from_another_thread() -> None:
     assert hub_of(current_home()).link_watch is None
 
 
+async def test_a_socket_that_is_dropped_ends_the_watch() -> None:
+    ours = await bound()
+    ours.join_group(GROUP, interface="lo")
+    assert hub_of(current_home()).link_watch is not None
+    with pytest.warns(ResourceWarning, match="unclosed DatagramSocket"):
+        del ours
+    assert hub_of(current_home()).link_watch is None
+
+
+def test_a_socket_that_outlives_its_loop() -> None:
+    async def open_one() -> DatagramSocket:
+        ours = await bound()
+        ours.join_group(GROUP, interface="lo")
+        return ours
+
+    before = set(os.listdir("/proc/self/fd"))
+    ours = asyncio.run(open_one())
+    ours.join_group("239.255.78.2", interface="lo")
+    ours.close()
+    assert failure(lambda: ours.leave_group(GROUP, interface="lo")) == "RO_E_CLOSED"
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+async def test_a_forked_child_leaves_nothing(senders: Any) -> None:
+    """What a child closes is its copy; the groups, and the watch, are the parent's."""
+    received = Received()
+    ours = await bound(received, None)
+    ours.join_group(GROUP, interface="lo")
+    found = in_forked_child(
+        lambda: {"left": sync_outcome(lambda: ours.leave_group(GROUP)), "closed": str(ours.close())}
+    )
+    assert found == {"left": "RO_E_CLOSED", "closed": "None"}
+    senders(FIRST, GROUP, port_of(ours), b"still joined")
+    assert await received.wait() == [b"still joined"]
+    watch = watch_of(current_home())
+    watch.on_events(EPOLLIN)
+    assert hub_of(current_home()).link_watch is watch
+    ours.close()
+
+
+def test_in_a_plain_script(senders: Any) -> None:
+    """The watch lives on the library's own loop."""
+    received: queue.Queue[bytes] = queue.Queue()
+    ours = DatagramSocket()
+    ours.add_message_received(lambda _, message: received.put(bytes(message.data)))
+    ours.bind_service_name_async("").get()
+    ours.join_group(GROUP, interface="lo")
+    senders(FIRST, GROUP, port_of(ours), b"joined")
+    assert received.get(timeout=PATIENCE) == b"joined"
+    ours.leave_group(GROUP, interface="lo")
+    ours.close()
+
+
+async def test_a_broadcast_that_is_too_big(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moorings.sockets.datagram_link.broadcast_interfaces", lambda: [1])
+    ours = await bound(None, None)
+    stream = await ours.get_output_stream_async(HostName("255.255.255.255"), "9")
+    with pytest.raises(OSError, match="holds at most 65507") as caught:
+        await stream.write_async(bytes(65508))
+    assert (code(caught.value), caught.value.max_size) == ("WSAEMSGSIZE", 65507)  # type: ignore[attr-defined]
+    ours.close()
+
+
 async def test_without_a_watch_it_is_joined_and_reported(monkeypatch: pytest.MonkeyPatch, senders: Any) -> None:
     def refuse() -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -348,3 +417,92 @@ async def test_lost_events_join_everything_anew(monkeypatch: pytest.MonkeyPatch,
     senders(FIRST, GROUP, port_of(ours), b"from any")
     assert await received.wait(2) == [b"from one", b"from any"]
     ours.close()
+
+
+class Refusing:
+    """A socket that joins only what it is allowed to, and keeps a book."""
+
+    family = socket.AF_INET6
+
+    def __init__(self) -> None:
+        self.refuses: dict[int, int] = {}
+        self.calls: list[tuple[int, int]] = []
+
+    def setsockopt(self, _level: int, option: int, request: Any) -> None:
+        index = 0 if option == socket.SO_BINDTODEVICE else struct.unpack_from("=I", request)[0]
+        if index in self.refuses:
+            raise OSError(self.refuses[index], os.strerror(self.refuses[index]))
+        self.calls.append((option, index))
+
+
+def link_of(index: int, name: str, flags: int = rtnetlink.IFF_UP | rtnetlink.IFF_MULTICAST) -> Link:
+    return Link(index, name, 1, flags, b"", b"", 1500)
+
+
+JOIN, LEAVE, JOIN_SOURCE = 42, 45, 46
+
+
+def table_on(plain: Any, monkeypatch: pytest.MonkeyPatch, adapter: Any = None) -> GroupTable:
+    monkeypatch.setattr(datagram_groups.rtnetlink, "read_links", lambda: [link_of(5, "five")])
+    monkeypatch.setattr(datagram_groups.socket, "if_nametoindex", {"five": 5, "six": 6}.__getitem__)
+    return GroupTable(plain, "the socket", adapter)
+
+
+def test_interfaces_that_refuse_are_counted_and_tried_when_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: Any = Refusing()
+    table = table_on(plain, monkeypatch)
+    table.join(membership("join_group", GROUP))
+    links = {index: link_of(index, name) for index, name in ((5, "five"), (6, "six"), (7, "seven"), (8, "eight"))}
+    links[8] = links[8]._replace(flags=rtnetlink.IFF_MULTICAST)  # down
+    plain.refuses = {6: errno.ENOBUFS, 7: errno.ENODEV}
+    table.links_changed(links, {5, 6, 7, 8}, set())
+    assert (table.rejoins, table.failures) == (0, 1)
+    plain.refuses = {}
+    table.links_changed(links, {6}, set())
+    assert (table.rejoins, table.failures) == (1, 1)
+    assert plain.calls == [(JOIN, 5), (JOIN, 6)]
+    # One that has gone is taken back, one that was replaced joined anew.
+    del links[6]
+    table.links_changed(links, {5}, {5})
+    assert sorted(plain.calls[2:4]) == [(LEAVE, 5), (LEAVE, 6)]
+    assert plain.calls[4:] == [(JOIN, 5)]
+
+
+def test_sources_of_a_group_that_was_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's entry goes as a whole, and each source is joined anew."""
+    plain: Any = Refusing()
+    table = table_on(plain, monkeypatch)
+    for source in ("10.0.0.1", "10.0.0.2"):
+        table.join(membership("join_group", SOURCE_GROUP, source, "five"))
+    table.links_changed({5: link_of(5, "five"), 6: link_of(6, "six")}, {5, 6}, {5})
+    assert plain.calls == [(JOIN_SOURCE, 5)] * 2 + [(LEAVE, 5)] * 2 + [(JOIN_SOURCE, 5)] * 2
+    assert table.rejoins == 2
+
+
+def test_the_adapter_that_a_socket_is_bound_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Binding to the new one may not be permitted: counted, and tried again with the next change."""
+    plain: Any = Refusing()
+    table = table_on(plain, monkeypatch, make_network_adapter(link_of(5, "five")))
+    table.join(membership("join_group", GROUP, interface="five"))
+    plain.refuses = {0: errno.EPERM}
+    table.links_changed({9: link_of(9, "five")}, {9}, {5})
+    assert (table.rejoins, table.failures) == (1, 1)
+    plain.refuses = {}
+    monkeypatch.setattr(Refusing, "family", socket.AF_INET)
+    table.links_changed({9: link_of(9, "five")}, {9}, set())
+    table.links_changed({9: link_of(9, "five")}, {9}, set())
+    assert [call for call in plain.calls if call[0] == socket.SO_BINDTODEVICE] == [(socket.SO_BINDTODEVICE, 0)]
+    assert (table.rejoins, table.failures) == (1, 1)
+
+
+def test_a_closed_table_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: Any = Refusing()
+    table = table_on(plain, monkeypatch)
+    wanted = membership("join_group", GROUP)
+    table.join(wanted)
+    home: Any = SimpleNamespace(dropped=False)
+    table.close(home)
+    table.links_changed({}, set(), {5})
+    for call in (table.join, table.leave):
+        assert failure(lambda: call(wanted)) == "RO_E_CLOSED"  # noqa: B023
+    assert plain.calls == [(JOIN, 5)]

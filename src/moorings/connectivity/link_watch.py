@@ -205,7 +205,8 @@ class LinkWatch(Source):
         if self._listing:
             self._list_again = True
             return
-        assert self._netlink is not None
+        if self._netlink is None:
+            return  # a report ended it
         self._sequence += 1
         self._listed = set()
         self._list_again = self._interrupted = False
