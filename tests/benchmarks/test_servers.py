@@ -37,9 +37,10 @@ KINDS = [
 @pytest.mark.parametrize("name", KINDS)
 def test_roles(workshop: Workshop, name: str) -> None:
     kind = SERVERS[name]
-    missing = [package for package in kind.packages if not has_package(package)]
-    if missing or (kind.kind == "c" and not workshop.has_c):
-        pytest.skip(f"{', '.join(missing) or 'a C compiler'} is not installed")
+    if kind.kind == "trio" and not has_package("trio"):
+        pytest.skip("trio, which is not among the packages of the tests, is not installed")
+    if kind.kind == "c" and not workshop.has_c:
+        pytest.skip("no C compiler")
 
     def converse(role: str) -> list[int]:
         with (

@@ -65,8 +65,8 @@ def test_our_names_exist(row: dict[str, str]) -> None:
     ],
 )
 def test_who_tries_several_addresses(package: str, path: str, option: str) -> None:
-    if not has_package(package):
-        pytest.skip(f"{package} is not installed")
+    if package == "trio" and not has_package(package):
+        pytest.skip("trio, which is not among the packages of the tests, is not installed")
     value = importlib.import_module(package)
     for name in path.split("."):
         value = getattr(value, name)

@@ -1,7 +1,8 @@
 """`moorings bench udp`: what a datagram costs, here and in the peers, in one run.
 
-Each contestant is a process of its own that sends over loopback and receives again (`udp_contestants.py`, `c/udp.c`),
-and tells the processor time, user and system, that it used. A round asks all of them once, one after the other, each
+Each contestant is a process of its own that sends over loopback, receives, or both (`udp_contestants.py`, `c/udp.c`),
+and tells the processor time, user and system, that it used. Where it only receives, or echoes, the other end is a
+process too (`udp_driver.py`), whose time does not count. A round asks all of them once, one after the other, each
 for a moment; the ratio of ours to a peer is the median over the rounds, with its quartiles.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,9 +28,10 @@ from moorings.benchmarks.processes import (
     python,
     search_path,
 )
+from moorings.benchmarks.udp_contestants import DRIVEN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
 PATIENCE = 30.0
 PEERS = 1000
@@ -47,9 +51,16 @@ class Part(NamedTuple):
 PARTS = (
     Part("batch-1200b", "Batches of 1,200 B to one peer, sent and received", "both", 1200, 1, "datagram"),
     Part("batch-64b", "Batches of 64 B to one peer, sent and received", "both", 64, 1, "datagram"),
-    Part("peers-64b", "64 B to 1,000 peers in turn, sent", "send", 64, PEERS, "datagram"),
     Part("exchange-64b", "Request and reply of 64 B, each awaited", "exchange", 64, 1, "datagram"),
+    *(
+        Part(f"{part}-{size}b{suffix}", f"{verb} of {size:,} B, {whom}", part, size, peers, "datagram")
+        for part, verb in (("send", "Send only: datagrams"), ("receive", "Receive only: datagrams"), ("echo", "Echo"))
+        for peers, suffix, whom in ((1, "", "one peer"), (PEERS, "-peers", f"{PEERS:,} peers in turn"))
+        for size in (64, 1200)
+    ),
 )
+#: What `--quick` measures where nothing is named.
+QUICK = ("batch-1200b", "exchange-64b", "send-64b-peers", "receive-64b", "echo-64b-peers")
 
 
 class Contestant(NamedTuple):
@@ -77,8 +88,12 @@ ALL = (
     Contestant("sockets", "Python's sockets, no loop", "sockets"),
     Contestant("endpoints-uvloop", "uvloop, endpoints", "endpoints", "uvloop"),
     Contestant("endpoints-asyncio", "asyncio, endpoints", "endpoints", "asyncio"),
+    Contestant("aiofastnet-uvloop", "aiofastnet on uvloop, endpoints", "aiofastnet", "uvloop"),
+    Contestant("aiofastnet-asyncio", "aiofastnet on asyncio, endpoints", "aiofastnet", "asyncio"),
     Contestant("anyio-uvloop", "anyio on uvloop", "anyio", "uvloop"),
 )
+#: Packages of contestants that may not be there, by kind or by loop.
+PACKAGES = ("uvloop", "aiofastnet", "anyio")
 
 
 class Sample(NamedTuple):
@@ -107,11 +122,9 @@ def choose(part: Part, *, has_c: bool) -> list[Contestant]:
     for entry in ALL:
         if entry.kind.startswith("c:") and (not has_c or part.part == "exchange"):
             continue
-        if entry.kind == "c:gso" and part.peers > 1:
-            continue  # one peer's datagrams make a segment
-        if entry.loop == "uvloop" and not has_package("uvloop"):
-            continue
-        if entry.kind == "anyio" and not has_package("anyio"):
+        if entry.kind == "c:gso" and (part.peers > 1 or part.part in DRIVEN):
+            continue  # one peer's datagrams make a segment; those of the other end come one by one
+        if any(name in entry[2:4] and not has_package(name) for name in PACKAGES):
             continue
         found.append(entry)
     return found
@@ -119,7 +132,7 @@ def choose(part: Part, *, has_c: bool) -> list[Contestant]:
 
 def missing() -> dict[str, str]:
     """What would be compared if it were installed."""
-    absent = {name: f"pip install {name}" for name in ("uvloop", "anyio") if not has_package(name)}
+    absent = {name: f"pip install {name}" for name in PACKAGES if not has_package(name)}
     if c_compiler() is None:
         absent["C"] = "apt install gcc libc6-dev"
     return absent
@@ -127,32 +140,59 @@ def missing() -> dict[str, str]:
 
 def turn(workshop: Workshop, entry: Contestant, part: Part, seconds: float) -> Sample:
     """Let a contestant run once."""
-    numbers = [str(part.size), str(part.peers), str(int(seconds * 1000))]
+    numbers = [part.part, str(part.size), str(part.peers), str(int(seconds * 1000))]
     if entry.kind.startswith("c:"):
         command = [str(workshop.path / "udp"), entry.kind[2:], *numbers]
     else:
-        command = [*python(HERE / "udp_contestants.py"), entry.kind, entry.loop, part.part, *numbers]
+        command = [*python(HERE / "udp_contestants.py"), entry.kind, entry.loop, *numbers]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     environment.pop("MOORINGS_NATIVE", None)
     if entry.ours:
         environment["PYTHONPATH"] = search_path()
     if entry.pure:
         environment["MOORINGS_NATIVE"] = "off"
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=seconds + PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise BenchmarkError(f"{entry.label} did not end within {seconds + PATIENCE:g} s") from error
+    with _other_end(part) as descriptors:
+        try:
+            done = subprocess.run(
+                [*command, *map(str, descriptors)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=seconds + PATIENCE,
+                check=False,
+                pass_fds=descriptors,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BenchmarkError(f"{entry.label} did not end within {seconds + PATIENCE:g} s") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise BenchmarkError(f"{entry.label}: {lines[-1] if lines else f'exit code {done.returncode}'}")
     return _sample(done.stdout)
+
+
+@contextmanager
+def _other_end(part: Part) -> Generator[tuple[int, ...]]:
+    """The driver, where there has to be one, and the descriptor that leads to it; it ends with its last copy."""
+    if part.part not in DRIVEN:
+        yield ()
+        return
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        driver = subprocess.Popen(
+            [*python(HERE / "udp_driver.py"), part.part, str(part.size), str(part.peers), str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stderr=subprocess.DEVNULL,  # the contestant tells that it is alone
+        )
+        theirs.close()
+        try:
+            yield (ours.fileno(),)
+        finally:
+            ours.close()
+            try:
+                driver.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                driver.kill()
+                driver.wait()
 
 
 def _sample(answer: str) -> Sample:

@@ -13,14 +13,25 @@ from moorings.cli.exit_codes import EXIT_OK, CommandError
 
 EPILOG = """\b
 Examples:
-  moorings bench udp
-  moorings bench udp --quick --only batch
+  moorings bench udp --quick
+  moorings bench udp --only echo
   moorings bench udp --json udp.json
 
 \b
-CPU is the processor time, user and system, of the one process that sends and
-receives. The last columns are ours divided by the row: median and quartiles
-over the rounds; below 1 we need less.
+Measured are, with 64 B and with 1,200 B:
+  batch     datagrams to one peer, sent, and received through the event
+  exchange  request and reply, each awaited (64 B only)
+  send      sending only: one peer, and 1,000 peers in turn, which read nothing
+  receive   receiving only: from one peer, and from 1,000 peers in turn
+  echo      each datagram goes back to its peer, one or 1,000
+For receive and echo another process is at the other end, which sends one by
+one; its time does not count.
+
+\b
+CPU is the processor time, user and system, of the contestant's one process
+for each datagram: sent, received, or in batch and echo both. The last columns
+are ours divided by the row: median and quartiles over the rounds; below 1 we
+need less.
 
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
@@ -41,7 +52,7 @@ class _Steps:
 
 
 @command.command("udp", epilog=EPILOG)
-@click.option("--quick", is_flag=True, help="Under a minute: fewer and shorter rounds.")
+@click.option("--quick", is_flag=True, help="Under a minute: fewer and shorter rounds, and without --only a few parts.")
 @click.option("--only", metavar="TEXT", default="", help="The parts with TEXT in their names or titles; see --list.")
 @click.option("--list", "list_", is_flag=True, help="Name the parts and the contestants, and end.")
 @click.option("--pairs", type=click.IntRange(1, 1000), help=f"Rounds for each part (default {PAIRS}).")
@@ -50,12 +61,14 @@ class _Steps:
 def bench_udp(
     *, quick: bool, only: str, list_: bool, pairs: int | None, seconds: float | None, json_: str | None
 ) -> int:
-    """Compare with C, Python's sockets, asyncio, uvloop and anyio over UDP.
+    """Compare with C, Python's sockets, asyncio, uvloop, aiofastnet and anyio over UDP.
 
-    Batches of datagrams to one peer, sent and received through the event; datagrams to 1,000 peers in turn; request
-    and reply. Everything stays on the loopback interface, in one process each, and ends by itself.
+    What a datagram costs when it is sent, received, or echoed: one peer and 1,000 peers, short and long. Everything
+    stays on the loopback interface and ends by itself; all parts take about ten minutes.
     """
     parts = [part for part in udp.PARTS if only.lower() in f"{part.name} {part.title}".lower()]
+    if quick and not only:
+        parts = [part for part in parts if part.name in udp.QUICK]
     if not parts:
         raise click.UsageError(f"no part has {only!r} in its name; see 'moorings bench udp --list'")
     if list_:

@@ -1,11 +1,11 @@
-/* What datagrams cost in C: one process sends batches over loopback and receives them again.
+/* What datagrams cost in C: one process sends batches over loopback, receives them, or both.
  *
- *     udp WAY SIZE PEERS MILLISECONDS
+ *     udp WAY PART SIZE PEERS MILLISECONDS [DESCRIPTOR]
  *
  * WAY is `plain` (one send and one recv each), `mmsg` (sendmmsg and recvmmsg), or `gso` (segmented sends, UDP_SEGMENT, of
- * up to 64 datagrams, and coalesced receives, UDP_GRO). With more than one peer the datagrams go round over as many
- * sockets, which are not read: only sending counts then. Prints one line: datagrams, received, processor time and wall
- * clock in nanoseconds.
+ * up to 64 datagrams, and coalesced receives, UDP_GRO). PART is as in udp_contestants.py: `both`, `send` to peers that are
+ * not read, `receive` or `echo` with the driver at the other end of DESCRIPTOR. Prints one line: datagrams, received,
+ * processor time and wall clock in nanoseconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,6 +26,8 @@
 #endif
 
 #define BATCH 500
+#define DRIVEN_BATCH 150
+#define OVERHEAD 1200
 #define SEGMENTS 64
 #define SEGMENTED_BYTES 65000
 #define SLOTS 16
@@ -137,13 +139,70 @@ static unsigned long receive_many(int coalesced) {
     return datagrams;
 }
 
+static int echo_plain(int fd) {
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    ssize_t got = recvfrom(fd, memory[0], SLAB, 0, (struct sockaddr *)&peer, &length);
+    if (got < 0) return 0;
+    if (sendto(fd, memory[0], (size_t)got, 0, (struct sockaddr *)&peer, length) < 0) fail("sendto");
+    return 1;
+}
+
+static int echo_many(int fd, int echo) {
+    static struct mmsghdr messages[SLOTS];
+    static struct iovec pieces[SLOTS];
+    static struct sockaddr_in names[SLOTS];
+    for (int index = 0; index < SLOTS; index++) {
+        pieces[index] = (struct iovec){memory[index], SLAB};
+        messages[index].msg_hdr = (struct msghdr){
+            .msg_name = &names[index], .msg_namelen = sizeof names[0], .msg_iov = &pieces[index], .msg_iovlen = 1};
+    }
+    int got = recvmmsg(fd, messages, SLOTS, 0, NULL);
+    for (int index = 0; index < got; index++) pieces[index].iov_len = messages[index].msg_len;
+    for (int done = 0; echo && done < got;) {
+        int part = sendmmsg(fd, messages + done, (unsigned)(got - done), 0);
+        if (part < 0) fail("sendmmsg");
+        done += part;
+    }
+    return got < 0 ? 0 : got;
+}
+
+/* Receives, or echoes, what the driver sends each time it is asked. */
+static int driven(char way, int echo, int driver, nanoseconds length) {
+    struct sockaddr_in own;
+    int fd = open_socket(&own);
+    unsigned int batch = htonl(DRIVEN_BATCH);
+    char greeting[6], answer;
+    memcpy(greeting, &own.sin_port, 2);
+    memcpy(greeting + 2, &batch, 4);
+    if (write(driver, greeting, sizeof greeting) != sizeof greeting) fail("driver");
+    unsigned long received = 0;
+    nanoseconds used = 0, wall = 0, start = clock_of(CLOCK_MONOTONIC);
+    while (clock_of(CLOCK_MONOTONIC) - start < length) {
+        if (write(driver, "g", 1) != 1 || read(driver, &answer, 1) != 1) fail("driver");
+        nanoseconds used_before = clock_of(CLOCK_PROCESS_CPUTIME_ID), before = clock_of(CLOCK_MONOTONIC);
+        for (int left = DRIVEN_BATCH, got; left > 0; left -= got) {
+            if (way == 'm') got = echo_many(fd, echo);
+            else if (echo) got = echo_plain(fd);
+            else got = recv(fd, memory[0], SLAB, 0) >= 0;
+            if (!got) fail("a datagram is missing");
+        }
+        used += clock_of(CLOCK_PROCESS_CPUTIME_ID) - used_before;
+        wall += clock_of(CLOCK_MONOTONIC) - before;
+        received += DRIVEN_BATCH;
+    }
+    printf("%lu %lu %llu %llu\n", received, received, used, wall);
+    return 0;
+}
+
 int main(int argc, char **argv) {
-    if (argc != 5) return 2;
-    char way = argv[1][0];
-    size = (size_t)atoi(argv[2]);
-    count = atoi(argv[3]);
-    nanoseconds length = (nanoseconds)atoi(argv[4]) * 1000000ull;
+    if (argc < 6) return 2;
+    char way = argv[1][0], *part = argv[2];
+    size = (size_t)atoi(argv[3]);
+    count = atoi(argv[4]);
+    nanoseconds length = (nanoseconds)atoi(argv[5]) * 1000000ull;
     if (!strchr("pmg", way) || size < 1 || size > 65000 || count < 1 || count > MAXIMUM_PEERS) return 2;
+    if (argc > 6) return driven(way, !strcmp(part, "echo"), atoi(argv[6]), length);
     memset(data, 'm', sizeof data);
     struct sockaddr_in own;
     sender = open_socket(&own);
@@ -151,15 +210,19 @@ int main(int argc, char **argv) {
     int on = 1;
     if (way == 'g' && setsockopt(sockets[0], IPPROTO_UDP, UDP_GRO, &on, sizeof on) < 0) fail("UDP_GRO");
     unsigned long sent = 0, received = 0;
+    int batch = BATCH, room = 0;
+    socklen_t room_length = sizeof room;
+    getsockopt(sockets[0], SOL_SOCKET, SO_RCVBUF, &room, &room_length);
+    if (!strcmp(part, "both") && room / ((int)size + OVERHEAD) < BATCH) batch = room / ((int)size + OVERHEAD);
     nanoseconds start = clock_of(CLOCK_MONOTONIC), used = clock_of(CLOCK_PROCESS_CPUTIME_ID), now;
     do {
-        if (way == 'p') send_plain((int)(sent % (unsigned long)count), BATCH);
-        else if (way == 'm') send_many((int)(sent % (unsigned long)count), BATCH);
-        else send_segmented((int)(sent % (unsigned long)count), BATCH);
-        sent += BATCH;
-        if (count == 1)
-            for (unsigned long part; received < sent; received += part)
-                if (!(part = way == 'p' ? receive_plain() : receive_many(way == 'g'))) break;
+        if (way == 'p') send_plain((int)(sent % (unsigned long)count), batch);
+        else if (way == 'm') send_many((int)(sent % (unsigned long)count), batch);
+        else send_segmented((int)(sent % (unsigned long)count), batch);
+        sent += (unsigned long)batch;
+        if (!strcmp(part, "both"))
+            for (unsigned long got; received < sent; received += got)
+                if (!(got = way == 'p' ? receive_plain() : receive_many(way == 'g'))) fail("a datagram is missing");
         now = clock_of(CLOCK_MONOTONIC);
     } while (now - start < length);
     printf("%lu %lu %llu %llu\n", sent, received, clock_of(CLOCK_PROCESS_CPUTIME_ID) - used, now - start);
