@@ -239,14 +239,18 @@ def test_echo_tells_what_comes() -> None:
 
 
 def test_a_client_that_has_gone_does_not_hurt_others() -> None:
-    with server("--echo") as command, client_of(command) as stays:
+    with server("--echo", "--stats", "--interval", "0.05") as command, client_of(command) as stays:
+        command.signal(signal.SIGSTOP)
         with client_of(command) as goes:
             goes.send(b"1")
+        command.signal(signal.SIGCONT)
+        command.wait_for("dropped 0, errors 1;")
         stays.send(b"2")
         assert stays.recv(100) == b"2"
         command.signal(signal.SIGTERM)
         assert command.code() == 0
-        assert re.search(r"; dropped 0, errors [01]\n$", command.end()[1].decode())
+        last = command.end()[1].decode().splitlines()[-1]
+        assert re.fullmatch(counts("2 datagrams, 2 B", "2 datagrams, 2 B", 1), last)
 
 
 def test_echo_statistics_are_lines() -> None:

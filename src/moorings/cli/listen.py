@@ -96,14 +96,14 @@ class Options:
 )
 @click.argument("url")
 @click.option("--echo", is_flag=True, help="Send everything back, to any number of clients.")
-@click.option("--keep", is_flag=True, help="Take the next connection when one has ended.")
-@click.option("--max-connections", type=click.IntRange(1), help="With --echo: so many at once, others wait.")
+@click.option("--keep", is_flag=True, help="TCP: take the next connection when one has ended.")
+@click.option("--max-connections", type=click.IntRange(1), help="TCP, with --echo: so many at once, others wait.")
 @click.option(
     "--drain-timeout",
     type=Seconds(),
     default=DRAIN_TIMEOUT,
     show_default=True,
-    help="Seconds that connections get to end after SIGTERM.",
+    help="TCP: seconds that connections get to end after SIGTERM.",
 )
 @click.option("--join", multiple=True, metavar="GROUP", help="UDP: receive what is sent to this group, too.")
 @exchange_options(
