@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorings.benchmarks.processes import SERVERS, BenchmarkError, LoadGenerator, Server, Workshop, has_package
+from moorings.benchmarks.processes import SERVERS, BenchmarkError, LoadGenerator, Server, Workshop
 from moorings.benchmarks.tcp import BATCH
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ KINDS = [
 @pytest.mark.parametrize("name", KINDS)
 def test_roles(workshop: Workshop, name: str) -> None:
     kind = SERVERS[name]
-    if kind.kind == "trio" and not has_package("trio"):
-        pytest.skip("trio, which is not among the packages of the tests, is not installed")
     if kind.kind == "c" and not workshop.has_c:
         pytest.skip("no C compiler")
 
