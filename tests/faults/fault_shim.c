@@ -16,7 +16,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum call { RECV, SEND, SENDMSG, SHUTDOWN, ACCEPT, EPOLL_CTL, EPOLL_WAIT, SENDMMSG, RECVMMSG, RECVMSG, CALLS };
+enum call { RECV, SEND, SENDMSG, SHUTDOWN, ACCEPT, EPOLL_CTL, EPOLL_WAIT, SENDMMSG, RECVMMSG, RECVMSG, SENDTO, CALLS };
 
 struct rule {
     int32_t fd;    /* which descriptor; negative: any */
@@ -155,6 +155,14 @@ int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, st
         real = REAL(recvmmsg);
     size_t length = count;
     return strike(RECVMMSG, fd, &length) < 0 ? -1 : real(fd, messages, (unsigned int)length, flags, timeout);
+}
+
+ssize_t sendto(int fd, const void *data, size_t length, int flags, const struct sockaddr *to, socklen_t to_length)
+{
+    static __typeof__(&sendto) real;
+    if (real == NULL)
+        real = REAL(sendto);
+    return strike(SENDTO, fd, &length) < 0 ? -1 : real(fd, data, length, flags, to, to_length);
 }
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)

@@ -214,6 +214,21 @@ async def test_a_cancelled_receive_takes_nothing() -> None:
     ours.close()
 
 
+async def test_a_receive_that_is_cancelled_when_it_had_its_datagram_gives_it_back() -> None:
+    ours = await bound()
+    port: Any = ours._link.port
+    receiving = asyncio.ensure_future(ours.receive())
+    await asyncio.sleep(0)
+    datagram = port.make_datagram()
+    datagram.kept = b"kept"
+    port._put(datagram)  # the task is woken in the next turn
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert await ours.receive() is datagram
+    ours.close()
+
+
 @pytest.mark.parametrize("policy", ["oldest", "newest"])
 async def test_the_receive_queue_drops_as_told(policy: Any) -> None:
     ours = DatagramSocket()

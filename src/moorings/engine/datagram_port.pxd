@@ -1,6 +1,6 @@
 cimport cython
 
-from moorings._native cimport is_sole
+from moorings._native cimport is_sole, thread_ident
 from moorings._native_datagrams cimport Inbox
 from moorings.engine.datagram cimport Datagram
 from moorings.engine.datagram_sending cimport SendingPort
@@ -41,13 +41,16 @@ cdef class DatagramPort(SendingPort):
     cdef public int burst_filled
     cdef public bint can_coalesce
 
+    @cython.locals(home=Home)
+    cpdef bint may_receive(self)
     cpdef Operation receive(self)
     cpdef submit_receive(self, Operation operation)
-    cdef _complete_receive(self, Operation operation, Datagram datagram)
-    @cython.locals(operation=Operation)
+    cdef bint _complete_receive(self, Operation operation, Datagram datagram) except -1
+    @cython.locals(operation=Operation, resume=bint)
+    cdef _complete_first(self, Datagram datagram)
     cpdef _put(self, Datagram datagram)
     @cython.locals(inbox=Inbox, count=int, home=Home)
-    cdef _receive_batch(self)
+    cdef bint _receive_batch(self) except -1
     @cython.locals(index=int)
     cdef _hand_out_all(self, Inbox inbox, int count, object handler, object owner)
     @cython.locals(inbox=Inbox)

@@ -44,7 +44,7 @@ else:
 if cython.compiled:
     pass
 else:
-    from moorings._pure import is_sole
+    from moorings._pure import is_sole, thread_ident
     from moorings._pure_datagrams import Inbox
     from moorings.engine.datagram_steps import hand_out_simply
 
@@ -147,6 +147,7 @@ class DatagramPort(SendingPort):
         self.burst_filled = 0
         self.can_segment = knows_segments(plain_socket)
         self.can_coalesce = coalesces(plain_socket)
+        self.guessable = True
         hub.register(self, plain_socket.fileno(), 0)
         self.plain_socket = plain_socket
 
@@ -171,6 +172,17 @@ class DatagramPort(SendingPort):
         self.sink = sink
         self.reading = True
         self.update_events()
+
+    def may_receive(self) -> bool:
+        """True where `receive` works at once: on the home thread, open, and nobody else takes the datagrams."""
+        home = self.home
+        return (
+            self.phase == _OPEN
+            and self.handler is None
+            and self.sink is None
+            and not home.dropped
+            and thread_ident() == home.thread_id
+        )
 
     def receive(self) -> Operation:
         """Start waiting for one datagram; the operation gives a `Datagram`. Cancelling it takes nothing."""
@@ -198,7 +210,8 @@ class DatagramPort(SendingPort):
         home = self.home
         if self.queue and self.receive_head is None and home.has_budget():
             home.immediate += 1
-            self._complete_receive(operation, self.queue.popleft())
+            if self._complete_receive(operation, self.queue.popleft()):
+                home.resume()
         else:
             if self.receive_head is None:
                 self.receive_head = operation
@@ -221,6 +234,10 @@ class DatagramPort(SendingPort):
         datagram: Datagram | None = self.queue.popleft() if self.queue and self.receive_head is None else None
         return datagram
 
+    def take_back(self, operation: Operation) -> None:
+        if operation.options == 0:
+            self.put_back(operation.result_value)
+
     def put_back(self, datagram: Datagram) -> None:
         """Give back what `receive` gave and nobody took, because its task was cancelled: it is the next one again."""
         if self.phase != _OPEN or self.queue is None:
@@ -229,21 +246,29 @@ class DatagramPort(SendingPort):
         if self.receive_head is not None and self.hub is not None:
             self.hub.defer(self)
 
-    def _complete_receive(self, operation: Operation, datagram: Datagram) -> None:
+    def _complete_receive(self, operation: Operation, datagram: Datagram) -> bool:
+        """Whether to call `home.resume()`, once nobody holds the operation any more: then it serves again."""
         if datagram.error is not None:
-            operation.finish(_ERROR, None, datagram.error.with_traceback(None))
-        else:
-            operation.finish(_COMPLETED, datagram, None)
+            return operation.settle(_ERROR, None, datagram.error.with_traceback(None))
+        return operation.settle(_COMPLETED, datagram, None)
+
+    def _complete_first(self, datagram: Datagram) -> None:
+        """End the receive that waits longest."""
+        operation = self.receive_head
+        assert operation is not None
+        self.receive_head = operation.next_operation
+        operation.next_operation = None
+        if self.receive_head is None:
+            self.receive_tail = None
+        resume = self._complete_receive(operation, datagram)
+        operation = None
+        if resume:
+            self.home.resume()
 
     def _put(self, datagram: Datagram) -> None:
         """A datagram for whoever waits, or for the queue."""
-        operation = self.receive_head
-        if operation is not None and not self.queue:
-            self.receive_head = operation.next_operation
-            operation.next_operation = None
-            if self.receive_head is None:
-                self.receive_tail = None
-            self._complete_receive(operation, datagram)
+        if self.receive_head is not None and not self.queue:
+            self._complete_first(datagram)
             return
         if len(self.queue) >= self.queue_length_limit:
             self.datagrams_dropped += 1
@@ -265,17 +290,15 @@ class DatagramPort(SendingPort):
             if not self.write_blocked and self.phase == _OPEN:
                 self.update_events()
 
+    def on_guess(self) -> bool:
+        return self.reading and not self.write_blocked and self.phase == _OPEN and self._receive_batch()
+
     def on_turn(self) -> None:
         if self.phase == _OPEN:
             self.on_flush()
         while self.queue and self.receive_head is not None and self.home.has_budget():
             self.home.immediate += 1
-            operation = self.receive_head
-            self.receive_head = operation.next_operation
-            operation.next_operation = None
-            if self.receive_head is None:
-                self.receive_tail = None
-            self._complete_receive(operation, self.queue.popleft())
+            self._complete_first(self.queue.popleft())
         if self.queue and self.receive_head is not None and self.hub is not None:
             self.hub.defer(self)
 
@@ -283,7 +306,8 @@ class DatagramPort(SendingPort):
         if self.hub is not None:
             self.hub.change(self, (_READABLE if self.reading else 0) | (_WRITABLE if self.write_blocked else 0))
 
-    def _receive_batch(self) -> None:
+    def _receive_batch(self) -> bool:
+        """Receive and hand out; whether there was something."""
         owner: Any = None
         handler: Any = self.handler
         home = self.home
@@ -294,7 +318,7 @@ class DatagramPort(SendingPort):
                 # Dropped by the program: the port is about to be closed.
                 self.reading = False
                 self.update_events()
-                return
+                return False
             handler = self._handler_for(owner)
         inbox = self.inbox
         if inbox is None or inbox.busy:
@@ -302,9 +326,11 @@ class DatagramPort(SendingPort):
         count = inbox.receive(self.fd, self.plain_socket, self.burst)
         self.receive_calls += 1
         if count < 0:
-            if -count != errno.EAGAIN and self.take_reports(-count) == 0:
+            if -count == errno.EAGAIN:
+                return False
+            if self.take_reports(-count) == 0:
                 self._tell(-count, None, 0)
-            return
+            return True
         self._adapt_burst(count)
         if handler is not None or self.sink is not None:
             # The program's handlers run from here: what they complete must not resume a task on top of them.
@@ -315,6 +341,7 @@ class DatagramPort(SendingPort):
         finally:
             inbox.busy = False
         home.eager = home.in_callback
+        return True
 
     def _hand_out_all(self, inbox: Inbox, count: int, handler: Any, owner: Any) -> None:
         """Each received message, as long as the port is open."""

@@ -1,10 +1,10 @@
 cimport cython
 
-cimport cython
-
 from moorings._native cimport Block, Epoll
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation, OperationOwner
+
+cdef int _GUESS_BURST
 
 cdef class Source(OperationOwner):
     cdef public int fd
@@ -15,6 +15,9 @@ cdef class Source(OperationOwner):
     cdef public Source next_dirty
     cdef public bint deferred
     cdef public Source next_deferred
+    cdef public bint guessable
+    cdef public Source successor
+    cpdef bint on_guess(self) except -1
     cpdef on_events(self, unsigned int mask)
     cpdef on_flush(self)
     cpdef on_turn(self)
@@ -31,6 +34,9 @@ cdef class Hub:
     cdef public list free_slots
     cdef public Py_ssize_t count
     cdef public unsigned int next_serial
+    cdef public Py_ssize_t guessable
+    cdef public Source last_ready
+    cdef public int guessed
     cdef public Source dirty_head
     cdef public Source deferred_head
     cdef public Source deferred_tail
@@ -38,10 +44,14 @@ cdef class Hub:
     cdef public bint turn_scheduled
     cdef public object guard
 
-    @cython.locals(count=int)
     cpdef on_ready(self)
+    @cython.locals(count=int)
+    cdef _look(self)
     @cython.locals(index=int, slot=Py_ssize_t, source=Source)
     cdef _serve_ready(self, Epoll epoll, int count)
+    cdef _learn(self, Source source)
+    @cython.locals(guess=Source, home=Home, right=bint)
+    cdef bint _serve_guess(self) except -1
     @cython.locals(slot=Py_ssize_t, serial=cython.uint, result=int)
     cpdef register(self, Source source, int fd, unsigned int events)
     cpdef unregister(self, Source source)

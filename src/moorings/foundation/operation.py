@@ -87,6 +87,9 @@ class OperationOwner:
     def prepare_wait(self, operation: Operation) -> None:
         """Somebody is about to wait for `operation`. Must not raise."""
 
+    def take_back(self, operation: Operation) -> None:
+        """`operation` had ended, but the task that awaited it was cancelled before it could take the result."""
+
     def cancel_operation(self, operation: Operation, by_task: bool, message: object) -> None:
         """Cancel: for the program (`op.cancel()`), or because the awaiting task is cancelled (`by_task`)."""
         cancel_plainly(operation, by_task, message)
@@ -244,6 +247,13 @@ class Operation:
                     self._asyncio_future_blocking = True
                 return self
         raise StopIteration(self.outcome())
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        """An exception reaches the coroutine that awaits (a cancellation, mostly): what it would have got goes back."""
+        if self.state == _COMPLETED and self.owner is not None:
+            self.owner.take_back(self)
+        error = kind if value is None else value
+        raise error if traceback is None else error.with_traceback(traceback)
 
     def outcome(self) -> Any:
         """The result, or the failure raised; what `await` gives."""
@@ -538,6 +548,8 @@ if not cython.compiled:
                     if self.state == _STARTED:
                         self.close()  # the coroutine that awaits was closed
                     raise
+                except BaseException as error:  # noqa: BLE001 - it goes on to whoever awaits
+                    self.throw(error)
         if self.state != _COMPLETED or self.closed:
             return self.outcome()
         result = self.result_value

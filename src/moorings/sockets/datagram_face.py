@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, get_running_loop
+from asyncio import get_running_loop
 from typing import TYPE_CHECKING, Any, Self
 
 from moorings import errors
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from moorings.connectivity.network_adapter import NetworkAdapter
     from moorings.engine.datagram_port import DatagramPort
     from moorings.foundation.async_info import IAsyncOperationWithProgress
-    from moorings.foundation.operation import Operation
     from moorings.names.host_name import HostName
     from moorings.sockets.datagram_link import DatagramLink
     from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
 
-_COMPLETED = 1
 # What a receive fails with that is no report of the network.
 _OURS = frozenset((errors.RO_E_CLOSED, errors.E_ILLEGAL_METHOD_CALL, errors.ERROR_OPERATION_ABORTED))
 
@@ -90,21 +88,22 @@ class DatagramFace:
         *nothing happened*, *retry safe*: no datagram is lost.
         """
         port = self._link.port
+        if port is None or not port.may_receive():
+            port = self._port_to_receive()
+            if not port.home.on_home_thread():
+                return await run_at_home(port.home, self.receive, port.put_back)
+        # (Nobody else may hold the operation: then it serves again.)
+        return await port.receive()  # type: ignore[no-any-return]
+
+    def _port_to_receive(self) -> DatagramPort:
+        """The port, or what is wrong."""
+        port = self._link.port
         if port is None or not port.is_open() or port.home.dropped:
             self._require("receive")
         if self._has_handlers():
             raise errors.illegal_call(f"{self._link}: receive() beside a message_received handler", "use one of both")
         assert port is not None
-        if not port.home.on_home_thread():
-            return await run_at_home(port.home, self.receive, lambda message: _put_back(port, message))
-        operation: Operation = port.receive()
-        try:
-            message: Message = await operation
-        except CancelledError:
-            if operation.state == _COMPLETED:
-                _put_back(port, operation.result_value)
-            raise
-        return message
+        return port
 
     def __aiter__(self) -> AsyncIterator[Message]:
         """Iterate over what is received, until the socket is closed.
@@ -181,13 +180,6 @@ class DatagramFace:
             await self.aclose()
         else:
             self.close()
-
-
-def _put_back(port: DatagramPort, message: Any) -> None:
-    """A receive was cancelled in the very moment in which it had its datagram (home thread)."""
-    if port.queue is not None:
-        port.queue.appendleft(message)
-        port.on_turn()
 
 
 class _Messages:

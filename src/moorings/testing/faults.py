@@ -46,6 +46,7 @@ CALLS = (
     "sendmmsg",
     "recvmmsg",
     "recvmsg",
+    "sendto",
 )
 
 
