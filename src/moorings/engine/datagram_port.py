@@ -283,6 +283,8 @@ class DatagramPort(SendingPort):
         if mask & _FAILED:
             self.read_errors()
         if mask & _READABLE and self.reading and self.phase == _OPEN:
+            if self.hub is not None:
+                self.hub.learn(self)
             self._receive_batch()
         if mask & _WRITABLE and self.write_blocked and self.phase == _OPEN:
             self.write_blocked = False
@@ -291,7 +293,11 @@ class DatagramPort(SendingPort):
                 self.update_events()
 
     def on_guess(self) -> bool:
-        return self.reading and not self.write_blocked and self.phase == _OPEN and self._receive_batch()
+        if not self.reading or self.write_blocked or self.phase != _OPEN or not self._receive_batch():
+            return False
+        if self.hub is not None:
+            self.hub.learn(self)
+        return True
 
     def on_turn(self) -> None:
         if self.phase == _OPEN:

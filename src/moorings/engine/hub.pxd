@@ -49,7 +49,7 @@ cdef class Hub:
     cdef _look(self)
     @cython.locals(index=int, slot=Py_ssize_t, source=Source)
     cdef _serve_ready(self, Epoll epoll, int count)
-    cdef _learn(self, Source source)
+    cpdef learn(self, Source source)
     @cython.locals(guess=Source, home=Home, right=bint)
     cdef bint _serve_guess(self) except -1
     @cython.locals(slot=Py_ssize_t, serial=cython.uint, result=int)

@@ -310,8 +310,6 @@ class Hub:
                     source = self.slots[slot] if slot < len(self.slots) else None
                     if source is not None and source.serial == serial and self.epoll is epoll:
                         source.on_events(mask)
-                        if source.guessable:
-                            self._learn(source)
             if self.dirty_head is not None:
                 self.flush_dirty()
         finally:
@@ -329,13 +327,9 @@ class Hub:
             source = self.slots[slot]
             if source is not None and source.serial == epoll.serial(index):
                 source.on_events(epoll.mask(index))
-                if source.guessable:
-                    self._learn(source)
 
-    def _learn(self, source: Source) -> None:
-        """`source` was ready; remember whose successor it is."""
-        if source.hub is not self:
-            return
+    def learn(self, source: Source) -> None:
+        """`source`, which may be guessed, is ready; remember whose successor it is."""
         if self.last_ready is not None:
             self.last_ready.successor = source
         self.last_ready = source
@@ -357,7 +351,6 @@ class Hub:
             right = guess.on_guess()
             if right:
                 self.guessed += 1
-                self._learn(guess)
             if self.dirty_head is not None:
                 self.flush_dirty()
         finally:
