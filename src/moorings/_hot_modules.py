@@ -21,6 +21,7 @@ HOT_MODULES = (
     "moorings.engine.stream_reading",
     "moorings.engine.stream_writing",
     "moorings.engine.tcp_stream",
+    "moorings.engine.tls_stream",
     "moorings.engine.datagram",
     "moorings.engine.datagram_sending",
     "moorings.engine.datagram_port",

@@ -216,6 +216,9 @@ cdef class Block:
     def __dealloc__(self):
         PyMem_Free(self.data)
 
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
+
 
 cdef class BufferBase:
     """Memory of a `Buffer`: allocated when data arrives, moved only while nobody views it."""

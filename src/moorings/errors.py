@@ -232,6 +232,14 @@ CRYPT_E_REVOCATION_OFFLINE: Final = signed(0x80092013)
 TRUST_E_CERT_SIGNATURE: Final = signed(0x80096004)
 TRUST_E_BASIC_CONSTRAINTS: Final = signed(0x80096019)
 
+# --- TLS itself: what Schannel calls these failures ----------------------------------------------------------------
+
+SEC_E_INVALID_TOKEN: Final = signed(0x80090308)
+SEC_E_MESSAGE_ALTERED: Final = signed(0x8009030F)
+SEC_E_ILLEGAL_MESSAGE: Final = signed(0x80090326)
+SEC_E_CERT_UNKNOWN: Final = signed(0x80090327)
+SEC_E_ALGORITHM_MISMATCH: Final = signed(0x80090331)
+
 # Computed once from the constants above, so that a code and its printed name cannot drift apart.
 _NAMES: Final[dict[int, str]] = {
     value: name

@@ -28,6 +28,7 @@ cdef class Hub:
     cdef public Home home
     cdef public Epoll epoll
     cdef public Block block
+    cdef public object block_view
     cdef public object inbox
     cdef public object link_watch
     cdef public list slots

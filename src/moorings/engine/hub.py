@@ -123,6 +123,7 @@ class Hub:
     __slots__ = (
         "__weakref__",
         "block",
+        "block_view",
         "count",
         "deferred_head",
         "deferred_tail",
@@ -146,6 +147,8 @@ class Hub:
         self.home = home
         self.epoll: Epoll | None = None
         self.block: Block | None = None
+        #: The same as a memoryview, for leaf functions that are not ours.
+        self.block_view: Any = None
         #: The same for datagrams; the first port that receives makes it.
         self.inbox: Any = None
         #: Tells sockets with groups of changed interfaces; the first of them makes it, the last one ends it.
@@ -226,6 +229,8 @@ class Hub:
         self.epoll = epoll
         if self.block is None:
             self.block = Block(RECEIVE_BLOCK_SIZE)
+            block: Any = self.block
+            self.block_view = memoryview(block) if cython.compiled else block.view
 
     def _close(self) -> None:
         epoll = self.epoll

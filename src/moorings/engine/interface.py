@@ -42,7 +42,7 @@ class EndReason(IntEnum):
 
 
 #: The reasons for which neither side asked: the connection broke.
-BROKEN = frozenset((EndReason.RESET, EndReason.TIMED_OUT))
+BROKEN = frozenset((EndReason.TRUNCATED, EndReason.RESET, EndReason.TIMED_OUT))
 
 
 class Detached(NamedTuple):

@@ -14,6 +14,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
+from moorings.engine.waiting import until_writable
 from moorings.names.endpoints import endpoint_text
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ async def _connect(
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                await _until_writable(sock)
+                await until_writable(sock.fileno())
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -101,24 +102,6 @@ async def _connect(
         # Nobody listened, and the kernel happened to pick the destination's own port: a TCP simultaneous open with
         # oneself (RFC 9293 section 3.5).
         raise errors.from_errno(errno.ECONNREFUSED, f"connecting to {candidate}: {_explain(errno.ECONNREFUSED)}")
-
-
-async def _until_writable(sock: socket.socket) -> None:
-    """Wait until the kernel has decided about a connect that was started."""
-    loop = asyncio.get_running_loop()
-    decided: asyncio.Future[None] = loop.create_future()
-    descriptor = sock.fileno()
-    loop.add_writer(descriptor, _decide, decided)
-    try:
-        await decided
-    finally:
-        # Before anybody closes the descriptor: its number may be another file's at once.
-        loop.remove_writer(descriptor)
-
-
-def _decide(decided: asyncio.Future[None]) -> None:
-    if not decided.done():
-        decided.set_result(None)
 
 
 _EXPLANATIONS = {

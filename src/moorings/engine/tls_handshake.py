@@ -1,0 +1,87 @@
+"""The TLS handshake on a connected descriptor: a coroutine, which ends with the session ready for a `TlsStream`.
+
+At every moment the descriptor has one owner: the caller. The handshake has no deadline of its own; who wants one
+cancels it. What the peer sent behind its part of the handshake stays in the session.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from socket import MSG_NOSIGNAL
+from typing import TYPE_CHECKING, Any, Protocol
+
+from moorings import errors
+from moorings.engine import descriptor
+from moorings.engine.tls_codec import TlsFailure
+from moorings.engine.waiting import until_readable, until_writable
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["HANDSHAKE_RECEIVE_SIZE", "Handshaking", "shake_hands"]
+
+#: Bytes that one receive call of a handshake asks for.
+HANDSHAKE_RECEIVE_SIZE = 16384
+
+
+class Handshaking(Protocol):
+    """What a handshake needs of a session."""
+
+    def step(self) -> bool: ...
+    def feed(self, ciphertext: Any) -> None: ...
+    def wants_send(self) -> bool: ...
+    def take_ciphertext(self) -> bytes: ...
+
+
+async def shake_hands(plain_socket: socket.socket, session: Handshaking, what: str) -> None:
+    """Do the handshake of `session` on a connected non-blocking socket; `what` names the connection in errors.
+
+    Raises `TlsFailure` when TLS itself fails, after the alert has been sent as far as the kernel takes it; OSError with
+    a WinRT code when the connection breaks. Cancelling: *object now broken*: the peer is left in mid-handshake.
+    """
+    while True:
+        try:
+            done = session.step()
+        except TlsFailure:
+            with suppress(OSError):
+                plain_socket.send(session.take_ciphertext(), MSG_NOSIGNAL)
+            raise
+        if session.wants_send():
+            await _send(plain_socket, session.take_ciphertext(), what)
+        if done:
+            return
+        session.feed(await _receive(plain_socket, what))
+
+
+async def _send(plain_socket: socket.socket, data: bytes, what: str) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[plain_socket.send(rest, MSG_NOSIGNAL) :]
+        except BlockingIOError:
+            await until_writable(plain_socket.fileno())
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                return  # why the peer has gone is for the next receive to tell
+            raise _broken(error, what) from error
+
+
+async def _receive(plain_socket: socket.socket, what: str) -> bytes:
+    while True:
+        try:
+            data = plain_socket.recv(HANDSHAKE_RECEIVE_SIZE)
+        except BlockingIOError:
+            await until_readable(plain_socket.fileno())
+            continue
+        except OSError as error:
+            raise _broken(error, what) from error
+        if not data:
+            reason = f"{what}: the peer ended the connection in the TLS handshake; does it speak TLS on that port?"
+            raise errors.make(errors.WSAECONNRESET, reason)
+        return data
+
+
+def _broken(error: OSError, what: str) -> errors.CodedError:
+    code = error.errno or errno.EIO
+    return errors.from_errno(code, f"{what}: the TLS handshake failed: {descriptor.explain(code)}")

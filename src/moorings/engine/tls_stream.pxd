@@ -1,0 +1,47 @@
+cimport cython
+
+from moorings._native cimport block_bytes, block_to_stash, receive_block, send_one
+from moorings._native cimport Block
+from moorings.engine.hub cimport Hub, Source
+from moorings.foundation.home cimport Home
+from moorings.foundation.operation cimport Operation
+from moorings.engine.tcp_stream cimport TcpStream
+
+cdef Py_ssize_t _RUN_SIZE, _FILL_SIZE
+cdef int _LAST_LOOKS, _VECTOR, _READ_AHEAD, _FILL
+cdef int _OPEN, _CLOSING, _CLOSED, _EAGAIN
+cdef unsigned int _READ_EVENTS
+
+cdef class TlsStream(TcpStream):
+    cdef public object session
+    cdef public bint expects_tickets
+    cdef public bint wire_readable
+    cdef public object wire
+    cdef public Py_ssize_t wire_start
+    cdef public Py_ssize_t wire_size
+    cdef public Py_ssize_t run_bytes
+    cdef public bint run_open
+    cdef public bint notified
+    cdef public bint session_failed
+
+    cpdef on_events(self, unsigned int mask)
+    cdef _receive_waiting(self)
+    @cython.locals(asked=Py_ssize_t, wanted=Py_ssize_t, count=Py_ssize_t, options=int, hub=Hub)
+    cdef Py_ssize_t _receive(self, Operation operation) except? -12345
+    @cython.locals(count=Py_ssize_t, hub=Hub, block=Block, buffered=bint)
+    cdef Py_ssize_t _decrypt(self, Py_ssize_t asked) except? -12345
+    cdef _truncated(self)
+    cdef _failed(self, object failure)
+    @cython.locals(count=Py_ssize_t)
+    cdef _send_queue(self)
+    @cython.locals(count=Py_ssize_t)
+    cdef _end_run(self)
+    cdef bint _fill_wire(self) except -1
+    cdef _send_next(self, object ciphertext)
+    @cython.locals(size=Py_ssize_t, left=Py_ssize_t, start=Py_ssize_t, number=int, taken=Py_ssize_t, head=Operation, operation=Operation)
+    cdef _encrypt_run(self)
+    cdef _send_failed(self, int code)
+    cdef _fail_writes(self)
+    cpdef on_flush(self)
+    @cython.locals(hub=Hub, count=Py_ssize_t, wire_readable=bint)
+    cdef _keep_buffered(self)

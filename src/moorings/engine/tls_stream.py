@@ -1,0 +1,427 @@
+"""TLS directly on a TCP descriptor: the TCP stream, with other leaves.
+
+Theory of operation
+-------------------
+Queues, budgets, cancelling and lingering are the TCP stream's. Three things differ. *Receiving* takes ciphertext into
+the loop's block, feeds it to the session, and decrypts into the same block; what the session holds already counts as
+readable (`wire_readable` is what `readable` is for TCP). *Sending* encrypts the queued pieces as one run of records, up
+to 64 KiB, and keeps what the kernel does not take (`wire`): no record is ever left half sent. The writes of a run are
+accounted for when the run has been sent completely, so that an awaited write means what it means on TCP. *Ending* says
+close_notify behind the queue, before FIN. An end without it is TRUNCATED, and the read that meets it raises.
+
+A close does not wait for the peer's close_notify: it would tell nothing that matters, and a silent peer could hold us.
+It waits only where the kernel's answer to something that nobody will read, an unread message or the session tickets
+that a server sends late, would be an RST that overtakes what the peer has not acknowledged. Tickets and key updates
+alone do not count as unread.
+
+What the session has to answer is sent when the hub's callback ends, never in the middle of a read.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.engine import descriptor
+from moorings.engine.interface import EndReason
+from moorings.engine.tcp_stream import TcpStream
+from moorings.engine.tls_codec import FailureKind, TlsFailure, error_of
+
+if TYPE_CHECKING:
+    import cython
+
+    from moorings.engine.hub import Hub
+    from moorings.engine.interface import Detached
+    from moorings.foundation.operation import Operation
+else:
+    from moorings import _cython_stub as cython
+
+if cython.compiled:
+    pass
+else:
+    from moorings._pure import block_bytes, block_to_stash, receive_block, send_one
+
+if TYPE_CHECKING:
+    from socket import socket
+
+#: Plaintext bytes that are encrypted and sent in one go.
+TLS_RUN_SIZE = 65536
+#: Receive calls that closing makes to find out whether something was left unread.
+LAST_LOOKS = 16
+
+_RUN_SIZE = TLS_RUN_SIZE
+_LAST_LOOKS = LAST_LOOKS
+_VECTOR = 256
+_FILL_SIZE = 65536
+_READ_AHEAD = 2
+_FILL = 16
+
+_OPEN = 0
+_CLOSING = 1
+_CLOSED = 2
+
+_READ_EVENTS = 0x1 | 0x2 | 0x8 | 0x10 | 0x2000
+_EAGAIN = -errno.EAGAIN
+
+
+class TlsStream(TcpStream):
+    """A TCP descriptor whose TLS handshake is done."""
+
+    __slots__ = (
+        "expects_tickets",
+        "notified",
+        "run_bytes",
+        "run_open",
+        "session",
+        "session_failed",
+        "wire",
+        "wire_readable",
+        "wire_size",
+        "wire_start",
+    )
+
+    def __init__(
+        self, hub: Hub, connected: socket | int, label: object, session: Any, *, expects_tickets: bool = False
+    ) -> None:
+        """Take over a connected non-blocking socket and its session; `expects_tickets` on the client's side of TLS 1.3.
+
+        `label` names the connection in errors, by its text.
+        """
+        self.session: Any = session
+        self.expects_tickets = expects_tickets
+        self.wire_readable = False
+        self.wire: Any = None
+        self.wire_start: int = 0
+        self.wire_size: int = 0
+        #: Plaintext bytes of the run in `wire`, and whether there is a run in it.
+        self.run_bytes: int = 0
+        self.run_open = False
+        self.notified = False
+        self.session_failed = False
+        TcpStream.__init__(self, hub, connected, label)
+        self.readable = session.has_buffered()  # what came together with the end of the handshake
+
+    # -- receiving ---------------------------------------------------------------------------------------------------
+
+    def on_events(self, mask: int) -> None:
+        if mask & _READ_EVENTS:
+            self.wire_readable = True
+        TcpStream.on_events(self, mask)
+
+    def _receive_waiting(self) -> None:
+        """The short cut of the TCP stream, which the longer way behind it does as well."""
+
+    def _receive(self, operation: Operation) -> int:
+        """Plaintext for `operation`; the number of bytes, 0 at the end, negative when there was nothing."""
+        hub = self.hub
+        assert hub is not None
+        assert hub.block is not None
+        options = operation.options
+        wanted = operation.count - operation.done_bytes
+        asked = _FILL_SIZE if options == _FILL else wanted
+        if options & _READ_AHEAD and asked < _FILL_SIZE:
+            asked = _FILL_SIZE
+        if asked > hub.block.size:
+            asked = hub.block.size
+        count = self._decrypt(asked)
+        if count <= 0:
+            return count
+        self.bytes_received += count
+        self.home.turn_bytes += count
+        self._deliver(operation, hub.block, count, wanted)
+        if operation.progress_handler is not None:
+            operation.report_progress(operation.done_bytes)
+        return count
+
+    def _decrypt(self, asked: int) -> int:
+        """Up to `asked` bytes of plaintext into the loop's block: their number, 0 at the end, else negative."""
+        hub = self.hub
+        session = self.session
+        assert hub is not None
+        block = hub.block
+        view = hub.block_view
+        assert block is not None
+        buffered = session.has_buffered()
+        while True:
+            if buffered:
+                try:
+                    count: int = session.read_into(view, asked)
+                except TlsFailure as failure:
+                    self._failed(failure)
+                    return _EAGAIN
+                if session.wants_send():
+                    hub.mark_dirty(self)  # a key update, or a refusal to renegotiate
+                if count == 0:
+                    self._nothing_received(0)
+                    return 0
+                buffered = session.has_buffered()
+                if count > 0:
+                    self.readable = buffered or self.wire_readable
+                    return count
+            if not self.wire_readable:
+                self.readable = False
+                return _EAGAIN
+            count = receive_block(self.fd, self.plain_socket, block, block.size)
+            self.receive_calls += 1
+            if count <= 0:
+                if count == 0:
+                    self._truncated()
+                else:
+                    self.wire_readable = count != _EAGAIN
+                    self._nothing_received(count)
+                return _EAGAIN
+            if count < block.size and not self.hang_up:
+                self.wire_readable = False
+            session.feed(view[:count])
+            buffered = True
+
+    def _truncated(self) -> None:
+        """FIN without close_notify: somebody may have cut off the end."""
+        if self.end_reason == EndReason.OPEN:
+            self.end_reason = EndReason.TRUNCATED
+        reason = (
+            f"{self.label}: the connection ended without TLS's close_notify; what the peer sent last may be missing, "
+            "so do not take what came for everything"
+        )
+        self.read_error = errors.make(errors.WSAECONNABORTED, reason)
+        self.readable = True
+
+    def _failed(self, failure: TlsFailure) -> None:
+        """The session cannot go on: every read and write from now on is told; the peer gets an alert."""
+        error = error_of(failure, f"{self.label}: TLS failed")
+        self.session_failed = True
+        self.read_error = error
+        if self.write_error is None:
+            self.write_error = error
+        if self.end_reason in (EndReason.OPEN, EndReason.CLOSED_BY_PEER):
+            self.end_reason = EndReason.RESET if failure.kind is FailureKind.ALERT else EndReason.ABORTED
+        self.readable = True
+        if self.hub is not None:
+            self.hub.mark_dirty(self)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def _send_only(self, operation: Operation) -> bool:  # noqa: ARG002
+        """The short cut of the TCP stream does not fit."""
+        return False
+
+    def _send_queue(self) -> None:
+        """Encrypt and send what is queued until the kernel takes no more."""
+        while not self.write_blocked and self.fd >= 0:
+            if self.wire is None and not self._fill_wire():
+                return
+            if self.wire is None:
+                continue
+            count = send_one(self.fd, self.plain_socket, self.wire, self.wire_start, self.wire_size)
+            self.send_calls += 1
+            if count < 0:
+                self._send_failed(-count)
+                return
+            self.wire_start += count
+            if self.wire_start < self.wire_size:
+                continue
+            self.wire = None
+            self._end_run()
+            if (
+                self.write_head is not None
+                and (self.phase == _OPEN or self.home.in_callback)
+                and not self.home.has_budget()
+            ):
+                assert self.hub is not None
+                self.hub.defer(self)  # the peer takes it as fast as it comes: let others run
+                return
+
+    def _end_run(self) -> None:
+        """The writes of the run have been handed over."""
+        if self.run_open:
+            count = self.run_bytes
+            self.run_open = False
+            self.run_bytes = 0
+            if self.write_head is not None:
+                self._account(count)
+
+    def _fill_wire(self) -> bool:
+        """Find something to send; False when there is nothing. (True with nothing in `wire` means: look again.)"""
+        session = self.session
+        if session.wants_send():
+            self._send_next(session.take_ciphertext())
+            return True
+        if self.session_failed:
+            if self.write_head is not None:
+                self._fail_writes()
+            return False
+        if self.write_head is not None:
+            self._encrypt_run()
+            return True
+        if self.write_shut or not (self.shut_wanted or self.phase == _CLOSING):
+            return False
+        if not self.notified:
+            if self.phase == _CLOSING and self._has_unread():
+                return False  # the end will be an RST, which close_notify must not hide
+            self.notified = True
+            self._keep_buffered()
+            session.close_notify()
+            return True
+        if self.shut_wanted:
+            self._send_fin()
+        return False
+
+    def _send_next(self, ciphertext: bytes) -> None:
+        self.wire = ciphertext
+        self.wire_start = 0
+        self.wire_size = len(ciphertext)
+
+    def _encrypt_run(self) -> None:
+        """Encrypt the head of the queue, up to a run's size, into `wire`."""
+        head = self.write_head
+        assert head is not None
+        size = 0
+        number = 0
+        pieces: list[Any] = []
+        operation: Operation | None = head
+        while operation is not None and size < _RUN_SIZE and number < _VECTOR:
+            left = operation.count - operation.done_bytes
+            if left > 0:
+                if left > _RUN_SIZE - size:
+                    left = _RUN_SIZE - size
+                start = operation.done_bytes
+                pieces.append(memoryview(operation.buffer)[start : start + left])
+                size += left
+                number += 1
+            operation = operation.next_operation
+        head = operation = None
+        if size == 0:
+            self._account(0)  # flush markers and empty writes
+            return
+        data: Any = pieces[0] if number == 1 else b"".join(pieces)
+        session = self.session
+        try:
+            taken: int = session.write(data)
+            while taken < size:
+                taken += session.write(memoryview(data)[taken:])
+        except TlsFailure as failure:
+            self._failed(failure)
+            return
+        self._send_next(session.take_ciphertext())
+        self.run_bytes = size
+        self.run_open = True
+
+    def _send_failed(self, code: int) -> None:
+        if code != errno.EAGAIN and self.notified and self.write_head is None and not self.run_open:
+            # Only our close_notify is left, and the peer has gone already: it does not miss it.
+            self.wire = None
+            self.write_shut = True
+            return
+        TcpStream._send_failed(self, code)
+
+    def _fail_writes(self) -> None:
+        self.wire = None
+        self.run_open = False
+        self.run_bytes = 0
+        TcpStream._fail_writes(self)
+
+    def on_flush(self) -> None:
+        if not self.write_blocked:
+            self._send_queue()
+
+    def has_unsent(self) -> bool:
+        return self.write_head is not None or self.wire is not None
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def cancel_io(self) -> None:
+        """End all pending I/O; the run that is being sent counts as handed over, so that its records stay whole."""
+        if self.phase == _OPEN:
+            self._send_queue()
+            self._end_run()
+        blocked = self.write_blocked
+        self.write_blocked = True  # nothing new is encrypted while the queue is taken apart
+        TcpStream.cancel_io(self)
+        self.write_blocked = blocked
+        if not blocked and self.hub is not None and self.has_unsent():
+            self.hub.defer(self)
+
+    def must_linger(self) -> bool:
+        if self.phase != _CLOSING:
+            return False
+        if self.write_head is not None or self.wire is not None:
+            return True
+        late_tickets = self.expects_tickets and self.bytes_received == 0
+        return (late_tickets or self._has_unread()) and descriptor.unacknowledged_bytes(self.fd) > 0
+
+    def _has_unread(self) -> bool:
+        """Whether something that the program never read has arrived; session tickets and key updates are nothing."""
+        if self.stash is not None:
+            return True
+        if self.has_ended() or self.hub is None:
+            return False
+        assert self.hub.block is not None
+        self.wire_readable = True
+        for _ in range(_LAST_LOOKS):
+            if not self.wire_readable and not self.session.has_buffered():
+                return False
+            count = self._decrypt(self.hub.block.size)
+            if count > 0:
+                self.bytes_received += count
+                self.stash = block_bytes(self.hub.block, 0, count)
+                return True
+            if self.has_ended():
+                return False
+        return True
+
+    def has_ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.eof or self.read_error is not None
+
+    def _keep_buffered(self) -> None:
+        """Decrypt what the session holds already: once it has said goodbye it would take that for a mistake."""
+        hub = self.hub
+        assert hub is not None
+        assert hub.block is not None
+        wire_readable = self.wire_readable
+        self.wire_readable = False
+        while self.session.has_buffered() and not self.has_ended():
+            count = self._decrypt(hub.block.size)
+            if count <= 0:
+                break
+            self.bytes_received += count
+            if self.stash is None:
+                self.stash = block_bytes(hub.block, 0, count)
+            else:
+                if isinstance(self.stash, bytes):
+                    self.stash = bytearray(self.stash)
+                block_to_stash(hub.block, 0, count, self.stash)
+        self.wire_readable = wire_readable
+        if wire_readable:
+            self.readable = True
+
+    def finish_close(self) -> None:
+        if self.phase == _CLOSING and self.wire is not None:
+            self.abort()
+            return
+        TcpStream.finish_close(self)
+
+    def tear_down(self) -> None:
+        if self.phase == _CLOSED:
+            return
+        if (
+            self._has_unread()
+            or self.has_unsent()
+            # (Without a byte of the program's it is the handshake, or tickets, that nobody misses.)
+            or (self.bytes_sent > 0 and descriptor.unacknowledged_bytes(self.fd) > 0)
+        ):
+            self.abort()
+        else:
+            self.close()
+
+    def _release(self) -> None:
+        self.wire = None
+        self.run_open = False
+        self.run_bytes = 0
+        TcpStream._release(self)
+        self.session = None
+
+    def detach(self) -> Detached:
+        """Errors: ERROR_NOT_SUPPORTED: the keys are in this process, and a descriptor alone does not carry them."""
+        raise errors.not_supported(f"{self.label}: giving away a TLS connection", "kernel TLS in both directions")
