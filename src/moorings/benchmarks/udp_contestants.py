@@ -134,8 +134,14 @@ def bound_socket() -> socket.socket:
 
 
 def unread_peers(count: int) -> list[socket.socket]:
-    """Sockets that nobody reads: the kernel drops what finds their buffers full."""
-    return [bound_socket() for _ in range(count)]
+    """Sockets that nobody reads: the kernel drops what finds their buffers full.
+
+    They are as small as can be. Else what is measured is the memory that the kernel finds for gigabytes of datagrams.
+    """
+    peers = [bound_socket() for _ in range(count)]
+    for peer in peers:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    return peers
 
 
 # -- this library ----------------------------------------------------------------------------------------------------

@@ -213,6 +213,9 @@ int main(int argc, char **argv) {
     int batch = BATCH, room = 0;
     socklen_t room_length = sizeof room;
     getsockopt(sockets[0], SOL_SOCKET, SO_RCVBUF, &room, &room_length);
+    int least = 1;
+    for (int index = 0; index < count && !strcmp(part, "send"); index++) /* as unread_peers in udp_contestants.py */
+        setsockopt(sockets[index], SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
     if (!strcmp(part, "both") && room / ((int)size + OVERHEAD) < BATCH) batch = room / ((int)size + OVERHEAD);
     nanoseconds start = clock_of(CLOCK_MONOTONIC), used = clock_of(CLOCK_PROCESS_CPUTIME_ID), now;
     do {
