@@ -400,6 +400,22 @@ def test_names_of_both_families(twin: Any) -> None:
 
 
 @BOTH
+def test_names_of_more_peers_than_are_remembered(twin: Any) -> None:
+    """Peers by the thousand, in turn and twice: whatever pushes whatever out, each message has its own sender."""
+    inbox = twin.Inbox()
+    with sockets() as (_, receiver):
+        to = receiver.getsockname()
+        for _ in range(2):
+            for number in range(3000):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                    peer.bind((f"127.0.{number // 250}.{1 + number % 250}", 40000 + number))
+                    peer.sendto(b"x", to)
+                    assert inbox.receive(receiver.fileno(), receiver, 1) == 1
+                    inbox.open(0)
+                    assert inbox.name == peer.getsockname()
+
+
+@BOTH
 def test_a_unix_socket_has_no_names(twin: Any) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:

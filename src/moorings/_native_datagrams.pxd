@@ -31,7 +31,8 @@ cdef enum:
     GROUPS = 64
     SLOTS = 16
     CONTROL_SIZE = 256
-    KNOWN = 16
+    KNOWN = 2048
+    ADDRESS = 28  # a sockaddr_in6, the longer of the two
 
 cdef class Target:
     cdef sockaddr_storage storage
@@ -62,7 +63,7 @@ cdef class Inbox:
     cdef sockaddr_storage names[SLOTS]
     cdef char control[SLOTS][CONTROL_SIZE]
     cdef list slabs
-    cdef sockaddr_storage known[KNOWN]
+    cdef char known[KNOWN][ADDRESS]
     cdef socklen_t known_lengths[KNOWN]
     cdef list known_names
     cdef sockaddr_storage known_destination

@@ -383,13 +383,18 @@ cdef class Inbox:
         cdef const unsigned int *words = <const unsigned int *>storage
         cdef unsigned int mixed = 0
         cdef int slot, word
-        if length == 0 or length > sizeof(sockaddr_storage):
+        if length == 0 or length > ADDRESS:
             return None
         for word in range(<int>(length // sizeof(unsigned int))):
             mixed = mixed * 31 + words[word]
         slot = (mixed ^ (mixed >> 16)) % KNOWN
-        if length != self.known_lengths[slot] or memcmp(storage, &self.known[slot], length) != 0:
-            memcpy(&self.known[slot], storage, length)
+        if self.known_lengths[slot] != 0 and (
+            length != self.known_lengths[slot] or memcmp(storage, self.known[slot], length) != 0
+        ):
+            # Each address has two places: those of two peers that change about do not push each other out.
+            slot ^= 1
+        if length != self.known_lengths[slot] or memcmp(storage, self.known[slot], length) != 0:
+            memcpy(self.known[slot], storage, length)
             self.known_lengths[slot] = length
             self.known_names[slot] = _name_of(storage)
         return self.known_names[slot]

@@ -13,6 +13,7 @@ from tests.sockets.datagram_peers import Received, bound, plain_peer, port_of, u
 from tests.sockets.peers import code
 
 import moorings
+from moorings.sockets import datagram_link
 from moorings.sockets.datagram_delivery import HANDLER_TASK_LIMIT
 from winrt.windows.networking import HostName
 from winrt.windows.networking.sockets import DatagramSocket, SocketError, SocketErrorStatus
@@ -194,6 +195,25 @@ async def test_receive_beside_a_handler() -> None:
             await call()
         assert code(caught.value) == "E_ILLEGAL_METHOD_CALL"
     ours.close()
+
+
+async def test_replies_find_their_way_when_peers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagram_link, "TARGET_LIMIT", 2)
+    ours = await bound()
+    with plain_peer() as first, plain_peer() as second, plain_peer() as third:
+        peers = {peer.getsockname(): peer for peer in (first, second, third)}
+        for _ in range(3):
+            for name, peer in peers.items():
+                peer.sendto(str(name).encode(), ("127.0.0.1", port_of(ours)))
+                message = await ours.receive()
+                assert message.address == name
+                message.reply(b"one")
+                await message.reply(message.data)
+                assert [peer.recv(100) for _ in range(2)] == [b"one", str(name).encode()]
+        ours.close()
+        with pytest.raises(OSError) as caught:
+            message.reply(b"late")
+        assert code(caught.value) == "RO_E_CLOSED"
 
 
 async def test_a_cancelled_receive_takes_nothing() -> None:

@@ -1,6 +1,6 @@
 cimport cython
 
-from moorings._native cimport is_sole, thread_ident
+from moorings._native cimport is_sole
 from moorings._native_datagrams cimport Inbox
 from moorings.engine.datagram cimport Datagram
 from moorings.engine.datagram_sending cimport SendingPort
@@ -41,7 +41,6 @@ cdef class DatagramPort(SendingPort):
     cdef public int burst_filled
     cdef public bint can_coalesce
 
-    @cython.locals(home=Home)
     cpdef bint may_receive(self)
     cpdef Operation receive(self)
     cpdef submit_receive(self, Operation operation)

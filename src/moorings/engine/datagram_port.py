@@ -44,7 +44,7 @@ else:
 if cython.compiled:
     pass
 else:
-    from moorings._pure import is_sole, thread_ident
+    from moorings._pure import is_sole
     from moorings._pure_datagrams import Inbox
     from moorings.engine.datagram_steps import hand_out_simply
 
@@ -174,15 +174,8 @@ class DatagramPort(SendingPort):
         self.update_events()
 
     def may_receive(self) -> bool:
-        """True where `receive` works at once: on the home thread, open, and nobody else takes the datagrams."""
-        home = self.home
-        return (
-            self.phase == _OPEN
-            and self.handler is None
-            and self.sink is None
-            and not home.dropped
-            and thread_ident() == home.thread_id
-        )
+        """True where `receive` works at once: nobody else takes the datagrams."""
+        return self.handler is None and self.sink is None and self.usable_here()
 
     def receive(self) -> Operation:
         """Start waiting for one datagram; the operation gives a `Datagram`. Cancelling it takes nothing."""

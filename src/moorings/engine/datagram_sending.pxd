@@ -1,6 +1,6 @@
 cimport cython
 
-from moorings._native cimport is_sole
+from moorings._native cimport is_sole, thread_ident
 from moorings._native_datagrams cimport Outbox, Target
 from moorings.engine.hub cimport Hub, Source
 from moorings.foundation.home cimport Home
@@ -43,6 +43,8 @@ cdef class SendingPort(Source):
 
     @cython.locals(operation=Operation)
     cpdef Operation write(self, object data, Py_ssize_t count, Target target)
+    @cython.locals(home=Home)
+    cpdef bint usable_here(self)
     cpdef Operation flush(self)
     @cython.locals(count=Py_ssize_t)
     cpdef submit_write(self, Operation operation)

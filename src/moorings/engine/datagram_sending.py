@@ -40,7 +40,7 @@ else:
 if cython.compiled:
     pass
 else:
-    from moorings._pure import REFERENCES_OF_ONE, BufferBase, getrefcount, is_sole
+    from moorings._pure import REFERENCES_OF_ONE, BufferBase, getrefcount, is_sole, thread_ident
     from moorings._pure_datagrams import SEGMENTED_BYTES, SEGMENTS, Outbox, Target, send_group
 
 #: Un-awaited writes are sent at once when this many bytes, or datagrams, are queued.
@@ -182,6 +182,11 @@ class SendingPort(Source):
         operation.options = _WRITE
         self.submit_write(operation)
         return operation
+
+    def usable_here(self) -> bool:
+        """True where calls work at once: on the home thread, and open."""
+        home = self.home
+        return self.phase == _OPEN and not home.dropped and thread_ident() == home.thread_id
 
     def flush(self) -> Operation:
         """An operation that ends when all writes so far have: True, or False when one failed and nobody has seen it."""

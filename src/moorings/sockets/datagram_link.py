@@ -85,6 +85,7 @@ class DatagramLink:
         "owner",
         "place",
         "port",
+        "ready",
         "receive_queue_limit",
         "remote_sockaddr",
         "settings",
@@ -107,6 +108,8 @@ class DatagramLink:
         self.local_sockaddr: Any = None
         self.remote_sockaddr: Any = None
         self.targets: dict[Any, Any] = {}
+        #: Those of them to which an open port may send without another look.
+        self.ready: dict[Any, Any] = {}
         self.write_queue_limit = DATAGRAM_QUEUE_LIMIT
         self.receive_queue_limit = RECEIVE_QUEUE_LIMIT
         self.drop_newest = False
@@ -160,6 +163,7 @@ class DatagramLink:
             port.abort()
         self.delivery = self.local_sockaddr = self.groups = None
         self.targets.clear()
+        self.ready.clear()
         self.peer_is(None)
 
     def finished(self, port: DatagramPort) -> None:
@@ -235,7 +239,9 @@ class DatagramLink:
             assert self.port is not None
             fitting = None if sockaddr is None else fit_family(sockaddr, self.port.plain_socket.family)
             if len(self.targets) >= TARGET_LIMIT:
-                self.targets.pop(next(iter(self.targets)))
+                oldest = next(iter(self.targets))
+                del self.targets[oldest]
+                self.ready.pop(oldest, None)
             target = self.targets[sockaddr] = make_target(fitting)
         return target
 
@@ -252,8 +258,11 @@ class DatagramLink:
         if sockaddr is not None and plain_text(sockaddr) == BROADCAST:
             self._broadcast(operation, port, target.name)
             return
-        if stream is not None and not self.settings.multicast_only:
-            stream._ready(port, target)
+        if not self.settings.multicast_only:
+            if stream is not None:
+                stream._ready(port, target)
+            elif sockaddr is not None:
+                self.ready[sockaddr] = target
         port.submit_write(operation)
 
     def enter_flush(self, operation: Operation) -> None:
@@ -296,6 +305,9 @@ class DatagramLink:
             sockaddr = to.name
             if sockaddr is None:
                 raise errors.invalid_argument("send: nobody is known as the sender of that message")
+            target = self.ready.get(sockaddr)
+            if target is not None and self.port is not None and self.port.usable_here():
+                return _known_now(self.port.write(payload, len(payload), target))
         elif to is not None and to not in self.targets:
             sockaddr = self._numeric(to)
         if sockaddr is None and to is not None:
@@ -308,9 +320,7 @@ class DatagramLink:
         operation.options = _WRITE
         here = self.home.on_home_thread()
         self.home.call(self.enter_write, operation, sockaddr)
-        if here and operation.state == _ERROR:
-            operation.outcome()  # raises: who does not await it would never know that the datagram is missing
-        return operation
+        return _known_now(operation) if here else operation
 
     def _numeric(self, to: Any) -> Any:
         """The socket address for (address, port); None where a name has to be looked up. TypeError, E_INVALIDARG."""
@@ -343,6 +353,13 @@ class DatagramLink:
             family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
         fitting = [one for one in candidates if family == socket.AF_INET6 or one.family == socket.AF_INET]
         return fitting or candidates
+
+
+def _known_now(operation: Operation) -> Operation:
+    """Raise what is known already: who does not await it would never know that the datagram is missing."""
+    if operation.state == _ERROR:
+        operation.outcome()
+    return operation
 
 
 def _host_and_service(to: Any) -> tuple[HostName, str]:
