@@ -12,12 +12,14 @@ import os
 import re
 import socket
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from moorings.foundation.private_directory import is_ours, make_private, opened
+
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
 #: Monitors that one process may have open in one directory.
 MONITOR_LIMIT = 64
@@ -45,40 +47,6 @@ def usual_directories() -> list[Path]:
     return found
 
 
-@contextmanager
-def opened(directory: Path, *, looking: bool = False) -> Generator[int]:
-    """A descriptor of a directory that is ours alone. OSError with the reason where it is not.
-
-    Root may be `looking` into those of others.
-    """
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not _is_ours(status, looking):
-            raise PermissionError(errno.EPERM, "the directory belongs to somebody else", str(directory))
-        if status.st_mode & 0o077:
-            mode = stat.S_IMODE(status.st_mode)
-            raise PermissionError(errno.EPERM, f"the directory has mode {mode:04o}, it must be 0700", str(directory))
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _is_ours(status: os.stat_result, looking: bool) -> bool:
-    user = os.geteuid()
-    return status.st_uid == user or (looking and user == 0)
-
-
-def _make(directory: Path, depth: int) -> None:
-    """Make the last `depth` parts of the path, closed to others, and check those that are there."""
-    if depth > 1:
-        _make(directory.parent, depth - 1)
-    with suppress(FileExistsError):
-        os.mkdir(directory, 0o700)
-    with opened(directory):
-        pass
-
-
 def open_listener(directory: Path | None) -> tuple[socket.socket, Path]:
     """A listening socket of mode 0600 in `directory` (None: the usual one), and its path.
 
@@ -95,7 +63,7 @@ def open_listener(directory: Path | None) -> tuple[socket.socket, Path]:
 
 def _listen_in(directory: Path, depth: int) -> tuple[socket.socket, Path]:
     directory = Path(os.path.abspath(directory))
-    _make(directory, depth)
+    make_private(directory, depth)
     with opened(directory) as descriptor:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -142,7 +110,7 @@ def connect(client: socket.socket, place: Place) -> int:
     """Start to connect to a place; the error number as `connect_ex` gives it."""
     with opened(place.path.parent, looking=True) as descriptor:
         status = os.stat(place.path.name, dir_fd=descriptor, follow_symlinks=False)
-        if not stat.S_ISSOCK(status.st_mode) or not _is_ours(status, looking=True):
+        if not stat.S_ISSOCK(status.st_mode) or not is_ours(status, looking=True):
             return errno.ENOTSOCK
         return client.connect_ex(f"/proc/self/fd/{descriptor}/{place.path.name}")
 
