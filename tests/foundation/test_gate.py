@@ -15,7 +15,7 @@ def test_gate_keeps_others_out() -> None:
 
     def work() -> None:
         for _ in range(200):
-            with gate:
+            with gate.lock:
                 inside.append(1)
                 worst.append(len(inside))
                 inside.pop()
@@ -30,10 +30,10 @@ def test_gate_keeps_others_out() -> None:
 
 def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have() -> None:
     gate = Gate()
-    with gate:
+    with gate.lock:
         child = os.fork()
         if child == 0:
-            with gate:
+            with gate.lock:
                 os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 

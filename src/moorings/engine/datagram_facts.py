@@ -1,8 +1,7 @@
-"""What the kernel can do for a UDP socket, and what the network's errors mean."""
+"""What the kernel can do for a UDP socket."""
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
 # linux/udp.h
@@ -27,14 +26,3 @@ def coalesces(plain_socket: Any) -> bool:
     except OSError:
         return False
     return True
-
-
-#: What the network's errors mean, for people.
-MEANINGS = {
-    errno.ECONNREFUSED: "nothing listens on that port (ICMP port unreachable)",
-    errno.EHOSTUNREACH: "the host cannot be reached",
-    errno.ENETUNREACH: "there is no route to that network",
-    errno.EMSGSIZE: "it is too big for the path and may not be fragmented",
-    errno.EACCES: "a firewall on the way forbids it",
-    errno.EPROTO: "the receiver found an error in it",
-}

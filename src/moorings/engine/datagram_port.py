@@ -20,15 +20,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from collections import deque
 from select import EPOLLERR, EPOLLIN, EPOLLOUT
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.engine.datagram import Datagram
-from moorings.engine.datagram_facts import MEANINGS, coalesces, knows_segments
-from moorings.engine.datagram_mtu import too_big_on_the_way
+from moorings.engine.datagram_facts import coalesces, knows_segments
+from moorings.engine.datagram_reports import report_error, report_in
 from moorings.engine.datagram_sending import SendingPort
 from moorings.engine.hub import Hub  # noqa: TC001 - Cython takes the name from the .pxd
 from moorings.foundation.operation import Operation, cancelled_error
@@ -76,10 +75,6 @@ _FLUSH = 64
 
 _OPERATION = 1
 
-# linux/errqueue.h: struct sock_extended_err, and where the report comes from.
-_EXTENDED_ERROR = struct.Struct("=IBBBBII")
-_ICMP6 = 3
-_FROM_NETWORK = (2, _ICMP6)
 _ERROR_OPTIONS = ((int(socket.IPPROTO_IP), 11), (int(socket.IPPROTO_IPV6), 25))  # IP_RECVERR, IPV6_RECVERR
 _ERROR_QUEUE = int(socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
 _ERROR_CONTROL_SIZE = 512
@@ -485,46 +480,31 @@ class DatagramPort(SendingPort):
         return told
 
     def _told(self, control: bytes, name: Any) -> int:
-        if len(control) < _EXTENDED_ERROR.size:
+        report = report_in(control)
+        if report is None:
             return 0
-        code, origin, _, _, _, information, _ = _EXTENDED_ERROR.unpack_from(control)
-        # What a send of ours returned itself is told by its operation; there are also entries that are no errors.
-        if origin not in _FROM_NETWORK or code == 0:
-            return 0
-        self._tell(code, name if type(name) is tuple else None, information, origin == _ICMP6)
+        self._tell(report[0], name if type(name) is tuple else None, report[1], report[2])
         return 1
 
     def _tell(self, code: int, name: Any, information: int, v6: bool = False) -> None:
         self.errors_received += 1
         datagram = self.make_datagram()
         datagram.name = name
-        where = f" to {name[0]} port {name[1]}" if name else ""
-        meaning = MEANINGS.get(code, errno.errorcode.get(code, ""))
-        reason = f"{self.label}: a datagram{where} was not delivered: {meaning}"
-        if code == errno.ECONNREFUSED:
-            datagram.error = errors.make(errors.WSAECONNRESET, reason, errno=code)
-        elif code == errno.EMSGSIZE:
-            datagram.error = too_big_on_the_way(reason, information, v6)
-        else:
-            datagram.error = errors.from_errno(code, reason)
-        if self.handler is not None:
-            owner = self.owner() if self.owner is not None else None
-            if owner is not None:
-                home = self.home
-                eager, home.eager = home.eager, False
-                try:
-                    self._call(self._handler_for(owner), owner, datagram)
-                finally:
-                    home.eager = eager
-        elif self.sink is not None:
-            home = self.home
-            eager, home.eager = home.eager, False
-            try:
+        datagram.error = report_error(self.label, code, name, information, v6)
+        if self.handler is None and self.sink is None:
+            if self.queue is not None:
+                self._put(datagram)
+            return
+        owner = self.owner() if self.owner is not None else None
+        home = self.home
+        eager, home.eager = home.eager, False
+        try:
+            if self.handler is None:
                 self.sink(datagram)
-            finally:
-                home.eager = eager
-        elif self.queue is not None:
-            self._put(datagram)
+            elif owner is not None:
+                self._call(self._handler_for(owner), owner, datagram)
+        finally:
+            home.eager = eager
 
     # -- ending --------------------------------------------------------------------------------------------------------
 

@@ -11,22 +11,16 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """A lock that a forked child renews: there, nobody may be left to release it. Made once per module."""
+    """`lock`, which a forked child renews: there, nobody may be left to release it. Made once per module."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("lock",)
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self.lock = Lock()
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self._lock = Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_exception: object) -> None:
-        self._lock.release()
+        self.lock = Lock()
 
 
 class Once:

@@ -496,7 +496,7 @@ class Operation:
                 f"{verb} on the thread of the object's own event loop would wait for itself for ever; "
                 "use 'await', or wrap the handler in moorings.blocking(...)"
             )
-        with _event_gate:
+        with _event_gate.lock:
             event = self.event
             if event is None:
                 self.bare = False

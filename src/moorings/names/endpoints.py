@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Addresses that one call gives at most, over all SRV targets.
 CANDIDATE_LIMIT = 64
 
+#: Texts of the addresses that stand for every address of this machine.
+ANYWHERE = frozenset(("0.0.0.0", "::"))
+
 _FAMILY_TEXTS: dict[int, str] = {socket.AF_INET: "IPv4 address", socket.AF_INET6: "IPv6 address"}
 
 

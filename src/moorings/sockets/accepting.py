@@ -31,6 +31,7 @@ from moorings.engine.interface import BROKEN
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
 from moorings.foundation.background import report_from_worker, workers
+from moorings.names.endpoints import ANYWHERE
 from moorings.sockets.connection import Connection, Settings, State, post
 from moorings.sockets.listener_objects import event_args
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
@@ -105,6 +106,7 @@ class Accepting:
         "ending",
         "home",
         "iterating",
+        "local_sockaddr",
         "max_connections",
         "open",
         "owner",
@@ -127,6 +129,8 @@ class Accepting:
         self.home: Home | None = None
         self.acceptor: Acceptor | None = None
         self.port = ""
+        #: That of each connection, too, unless it is a wildcard: then None.
+        self.local_sockaddr: Any = None
         self.accepted = 0
         self.broken = 0
         self.untaken = 0
@@ -150,7 +154,9 @@ class Accepting:
         """Take over a listening socket. OSError when the loop cannot watch it; the caller then still owns it."""
         self.acceptor = Acceptor(hub_of(home), listening, self._accept, self._accept_failed)
         self.acceptor.label = self
-        self.port = str(listening.getsockname()[1])
+        local = listening.getsockname()
+        self.port = str(local[1])
+        self.local_sockaddr = None if local[0] in ANYWHERE else local
         self.state = State.OPEN
         self.update()
 
@@ -217,7 +223,7 @@ class Accepting:
                 connected.close()
             home.report(f"{self}: a connection could not be taken over", error, self.owner())
             return
-        connection.opened(stream, address)
+        connection.opened(stream, address, self.local_sockaddr)
         connection.on_finished = self._finished_callback
         self.open.add(connection)
         self.accepted += 1

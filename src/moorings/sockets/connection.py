@@ -137,7 +137,7 @@ class HasState(Protocol):
 
 def start(subject: HasState, check: Callable[[], None]) -> None:
     """Move from NEW to BUSY; `check` raises where that is not allowed."""
-    with _start_gate:
+    with _start_gate.lock:
         check()
         subject.state = State.BUSY
 
@@ -181,12 +181,12 @@ class Connection:
         self.rates: Any = None
         self.on_finished: Callable[[Connection], object] | None = None
 
-    def opened(self, stream: TcpStream, remote_sockaddr: Any) -> None:
-        """The connection stands."""
+    def opened(self, stream: TcpStream, remote_sockaddr: Any, local_sockaddr: Any = None) -> None:
+        """The connection stands. The local address, where it is not known, is asked from the kernel when needed."""
         self.stream = stream
         self.home = stream.home
         self.remote_sockaddr = remote_sockaddr
-        self.local_sockaddr = None
+        self.local_sockaddr = local_sockaddr
         self.final_info = None
         self.opened_at = time.monotonic()
         self.state = State.OPEN

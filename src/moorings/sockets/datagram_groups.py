@@ -403,7 +403,7 @@ def _table(link: DatagramLink) -> GroupTable:
     port = link.port
     if port is None or not port.is_open():
         raise link.closed_error()
-    with first_use:
+    with first_use.lock:
         table = link.groups
         if table is None:
             table = link.groups = GroupTable(port.plain_socket, Name(link), link.adapter)

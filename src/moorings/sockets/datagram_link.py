@@ -32,7 +32,7 @@ from moorings.engine.hub import hub_of
 from moorings.foundation.home import current_home
 from moorings.foundation.operation import OPERATION_WITH_PROGRESS, Operation
 from moorings.foundation.task_operation import Kind, start_operation
-from moorings.names.endpoints import check_target, endpoint_candidates, endpoint_text
+from moorings.names.endpoints import ANYWHERE, check_target, endpoint_candidates, endpoint_text
 from moorings.names.enums import HostNameType
 from moorings.names.host_name import HostName, host_name_from_sockaddr
 from moorings.sockets.connection import State, post
@@ -65,7 +65,6 @@ TARGET_LIMIT = 1024
 _COMPLETED = 1
 _ERROR = 3
 _WRITE = 32
-_ANYWHERE = frozenset(("::", "0.0.0.0"))
 
 
 class DatagramLink:
@@ -393,7 +392,7 @@ class Name:
 
 
 def _text(sockaddr: Any) -> str:
-    if plain_text(sockaddr) in _ANYWHERE:
+    if plain_text(sockaddr) in ANYWHERE:
         return f"on port {sockaddr[1]}"
     return endpoint_text(host_name_from_sockaddr(sockaddr).display_name, sockaddr[1])
 

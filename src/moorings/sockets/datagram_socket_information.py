@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moorings.foundation.projection import Object, final, not_constructible
+from moorings.names.endpoints import ANYWHERE
 from moorings.names.host_name import HostName, host_name_from_sockaddr
 from moorings.sockets.datagram_binding import plain_text
 
 if TYPE_CHECKING:
     from moorings.sockets.datagram_link import DatagramLink
-
-_ANYWHERE = frozenset(("::", "0.0.0.0"))
 
 
 @final
@@ -32,7 +31,7 @@ class DatagramSocketInformation(Object):
     def local_address(self) -> HostName | None:
         """The bound address; None before, and for a socket bound to all addresses until it is connected."""
         local = self._link.local_sockaddr
-        return None if local is None or plain_text(local) in _ANYWHERE else host_name_from_sockaddr(local)
+        return None if local is None or plain_text(local) in ANYWHERE else host_name_from_sockaddr(local)
 
     @property
     def local_port(self) -> str:

@@ -332,7 +332,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
 
     def _first(self, slot: str, made: T) -> T:
         """Keep what was made on first use, whichever thread was first."""
-        with first_use:
+        with first_use.lock:
             kept: T | None = getattr(self, slot)
             if kept is None:
                 setattr(self, slot, made)

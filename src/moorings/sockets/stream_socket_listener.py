@@ -237,7 +237,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
     @property
     def control(self) -> StreamSocketListenerControl:
         """Settings that every accepted socket gets; to be made before binding; the same object each time."""
-        with first_use:
+        with first_use.lock:
             if self._control is None:
                 self._control = listener_control(self._accepting)
             return self._control
@@ -245,7 +245,7 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
     @property
     def information(self) -> StreamSocketListenerInformation:
         """The bound port; readable in any state; the same object each time."""
-        with first_use:
+        with first_use.lock:
             if self._information is None:
                 self._information = listener_information(self._accepting)
             return self._information
