@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from moorings.certificates.enums import ChainValidationResult
-from moorings.certificates.name_constraints import violates_name_constraints
+from moorings.certificates.name_constraints import NameBudget, violates_name_constraints
 from moorings.certificates.name_matching import matches_name
 from moorings.certificates.path_building import PathEnd, PathSearch
 from moorings.certificates.policies import violates_policies
@@ -85,10 +85,11 @@ def judge(
     """Find the best path from *leaf* and what is wrong with it."""
     search = PathSearch(leaf, intermediates, anchors)
     revocations = Revocations(rules.crls, rules.ocsp_response, rules.now) if rules.check_revocation else None
+    names = NameBudget()
     of_leaf = _errors_of_leaf(leaf, rules)
     best: Judgement | None = None
     for path in search.paths():
-        found = of_leaf | _errors_of_path(path, search, rules)
+        found = of_leaf | _errors_of_path(path, search, rules, names)
         if revocations is not None:
             found |= revocations.find(path.certificates)
         judged = Judgement(path.certificates, sorted_results(found), path.end is PathEnd.TRUSTED)
@@ -125,7 +126,7 @@ def _errors_of_leaf(leaf: ParsedCertificate, rules: Rules) -> set[ChainValidatio
     return found
 
 
-def _errors_of_path(path: TrustPath, search: PathSearch, rules: Rules) -> set[ChainValidationResult]:
+def _errors_of_path(path: TrustPath, search: PathSearch, rules: Rules, names: NameBudget) -> set[ChainValidationResult]:
     certificates = path.certificates
     found: set[ChainValidationResult] = set()
     if path.end is PathEnd.NO_ISSUER:
@@ -145,7 +146,7 @@ def _errors_of_path(path: TrustPath, search: PathSearch, rules: Rules) -> set[Ch
     for child, issuer in pairwise(certificates):
         if not search.is_signed(child, issuer):
             found.add(_Result.INVALID_SIGNATURE)
-    if violates_name_constraints(certificates):
+    if violates_name_constraints(certificates, names):
         found.add(_Result.OTHER_ERRORS)
     below_anchor = certificates if path.end is PathEnd.NO_ISSUER else certificates[:-1]
     if violates_policies(below_anchor):

@@ -6,56 +6,94 @@ A kind of name that this module cannot compare violates a constraint on that kin
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from moorings.certificates.der import DerError, name_key
+from moorings.certificates.der import name_key
 from moorings.certificates.parsed import LIBRARY_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from moorings.certificates.der import NameKey
     from moorings.certificates.parsed import ParsedCertificate
 
-__all__ = ["violates_name_constraints"]
+__all__ = ["NameBudget", "violates_name_constraints"]
 
-#: Comparisons of one name with one constraint, for one path; a chain that needs more is refused.
-NAME_COMPARISONS_LIMIT: Final = 100_000
+#: Names and constraints that are looked at and compared for one leaf; a chain that needs more is refused.
+NAME_COMPARISONS_LIMIT: Final = 50_000
 
 
-class _Budget:
-    """Counts comparisons, so that many names times many constraints end."""
+class NameBudget:
+    """Counts the work for one leaf on all its paths, so that many names times many constraints end."""
 
     __slots__ = ("left",)
 
     def __init__(self) -> None:
         self.left = NAME_COMPARISONS_LIMIT
 
-    def spend(self, count: int) -> bool:
+    def spend(self, count: int) -> None:
+        """Take this much work, or give up."""
         self.left -= count
-        return self.left >= 0
+        if self.left < 0:
+            raise _TooMuchError
 
 
-def violates_name_constraints(path: Sequence[ParsedCertificate]) -> bool:
+class _TooMuchError(Exception):
+    """There are more names and constraints than anybody needs."""
+
+
+class _Trees(NamedTuple):
+    """The constraints of one authority by the kind of name, in a form that can be compared."""
+
+    permitted: dict[type[Any], list[Any]]
+    excluded: dict[type[Any], list[Any]]
+
+
+def violates_name_constraints(path: Sequence[ParsedCertificate], budget: NameBudget) -> bool:
     """Whether a certificate of *path* (leaf first) has a name that one above it excludes or does not permit."""
-    budget = _Budget()
-    for position, authority in enumerate(path):
-        constraints = authority.extension(x509.NameConstraints)
-        if constraints is None:
-            continue
-        for below, certificate in enumerate(path[:position]):
-            if below and certificate.is_self_issued:
-                continue
-            if any(not _permits(constraints, name, budget) for name in _names(certificate)):
-                return True
-    return False
+    try:
+        return any(_violates(path[:position], authority, budget) for position, authority in enumerate(path))
+    except _TooMuchError:
+        return True
+
+
+def _violates(below: Sequence[ParsedCertificate], authority: ParsedCertificate, budget: NameBudget) -> bool:
+    constraints = authority.extension(x509.NameConstraints)
+    if constraints is None or not below:
+        return False
+    trees = _Trees(
+        _by_kind(constraints.permitted_subtrees or (), budget), _by_kind(constraints.excluded_subtrees or (), budget)
+    )
+    return any(
+        not _permits(trees, name, budget)
+        for position, certificate in enumerate(below)
+        if not position or not certificate.is_self_issued
+        for name in _names(certificate)
+    )
+
+
+def _by_kind(subtrees: Sequence[x509.GeneralName], budget: NameBudget) -> dict[type[Any], list[Any]]:
+    budget.spend(len(subtrees))
+    found: dict[type[Any], list[Any]] = {}
+    for tree in subtrees:
+        found.setdefault(tree.__class__, []).append(_comparable(tree))
+    return found
+
+
+def _comparable(name: x509.GeneralName) -> Any:
+    """The value of a name; None where it cannot be compared."""
+    try:
+        return name_key(name.value.public_bytes()) if isinstance(name, x509.DirectoryName) else name.value
+    except LIBRARY_ERRORS:
+        return None
 
 
 def _names(certificate: ParsedCertificate) -> Iterator[x509.GeneralName]:
-    """The subject (unless it is empty), e-mail addresses in it, and all alternative names."""
+    """The subject (unless it is empty), all alternative names, or else the e-mail addresses in the subject."""
     try:
         subject = certificate.x509.subject
     except LIBRARY_ERRORS:
@@ -73,21 +111,21 @@ def _names(certificate: ParsedCertificate) -> Iterator[x509.GeneralName]:
             continue
 
 
-def _permits(constraints: x509.NameConstraints, name: x509.GeneralName, budget: _Budget) -> bool:
-    permitted = [tree for tree in constraints.permitted_subtrees or () if type(tree) is type(name)]
-    excluded = [tree for tree in constraints.excluded_subtrees or () if type(tree) is type(name)]
+def _permits(trees: _Trees, name: x509.GeneralName, budget: NameBudget) -> bool:
+    kind: type[Any] = name.__class__
+    permitted, excluded = trees.permitted.get(kind, ()), trees.excluded.get(kind, ())
+    budget.spend(1 + len(permitted) + len(excluded))
     if not permitted and not excluded:
         return True
-    if not budget.spend(len(permitted) + len(excluded)):
-        return False
-    inside = _COMPARISONS.get(type(name))
-    if inside is None:
+    inside = _COMPARISONS.get(kind)
+    value = _comparable(name)
+    if inside is None or value is None or None in permitted or None in excluded:
         return False
     try:
-        if any(inside(name.value, tree.value) for tree in excluded):
+        if any(inside(value, tree) for tree in excluded):
             return False
-        return not permitted or any(inside(name.value, tree.value) for tree in permitted)
-    except (*LIBRARY_ERRORS, DerError):
+        return not permitted or any(inside(value, tree) for tree in permitted)
+    except LIBRARY_ERRORS:
         return False
 
 
@@ -130,9 +168,8 @@ def _address_inside(name: Any, tree: Any) -> bool:
     return name.version == tree.version and name in tree
 
 
-def _directory_inside(name: x509.Name, tree: x509.Name) -> bool:
-    whole, start = name_key(name.public_bytes()), name_key(tree.public_bytes())
-    return whole[: len(start)] == start
+def _directory_inside(name: NameKey, tree: NameKey) -> bool:
+    return name[: len(tree)] == tree
 
 
 _COMPARISONS: Final[dict[type[x509.GeneralName], Any]] = {
