@@ -45,13 +45,12 @@ cdef class Hub:
     cdef public bint turn_scheduled
     cdef public object guard
 
+    @cython.locals(home=Home)
     cpdef on_ready(self)
-    @cython.locals(count=int)
-    cdef _look(self)
-    @cython.locals(index=int, slot=Py_ssize_t, source=Source)
-    cdef _serve_ready(self, Epoll epoll, int count)
+    @cython.locals(index=int, slot=Py_ssize_t, source=Source, epoll=Epoll)
+    cdef _serve_ready(self)
     cpdef learn(self, Source source)
-    @cython.locals(guess=Source, home=Home, right=bint)
+    @cython.locals(guess=Source)
     cdef bint _serve_guess(self) except -1
     @cython.locals(slot=Py_ssize_t, serial=cython.uint, result=int)
     cpdef register(self, Source source, int fd, unsigned int events)

@@ -281,40 +281,14 @@ class Hub:
         """The epoll set has events (loop callback)."""
         if self.epoll is None:
             return
-        if self.guessable != self.count or self.last_ready is None or not self._serve_guess():
-            self._look()
-
-    def _look(self) -> None:
-        """Serve whoever is ready."""
         home = self.home
-        epoll = self.epoll
-        if epoll is None:
-            return  # a handler has closed everything, though nothing was received
-        if cython.compiled:
-            count = epoll.poll()
-        else:
-            try:  # `Epoll.poll`, without the call
-                epoll.events = epoll.epoll.poll(0, MAXIMUM_EVENTS)
-            except OSError:
-                return
-            count = len(epoll.events)
-        if count <= 0:
-            return
         home.immediate = 0
         home.turn_bytes = 0
         home.in_callback = True
         home.eager = True
         try:
-            if cython.compiled:
-                self._serve_ready(epoll, count)
-            else:
-                # The same in one step: a call costs what it does.
-                tokens = epoll.tokens
-                for fd, mask in epoll.events:
-                    slot, serial = tokens.get(fd, _NOBODY)
-                    source = self.slots[slot] if slot < len(self.slots) else None
-                    if source is not None and source.serial == serial and self.epoll is epoll:
-                        source.on_events(mask)
+            if self.guessable != self.count or self.last_ready is None or not self._serve_guess():
+                self._serve_ready()
             if self.dirty_head is not None:
                 self.flush_dirty()
         finally:
@@ -323,15 +297,30 @@ class Hub:
             if self.dirty_head is not None:
                 self._schedule_flush()
 
-    def _serve_ready(self, epoll: Epoll, count: int) -> None:
+    def _serve_ready(self) -> None:
         """Tell each source what happened to it; serving one may end others, or the whole set."""
-        for index in range(count):
-            slot = epoll.slot(index)
-            if self.epoll is not epoll or slot >= len(self.slots):
-                break
-            source = self.slots[slot]
-            if source is not None and source.serial == epoll.serial(index):
-                source.on_events(epoll.mask(index))
+        epoll = self.epoll
+        if epoll is None:
+            return
+        if cython.compiled:
+            for index in range(epoll.poll()):
+                slot = epoll.slot(index)
+                if self.epoll is not epoll or slot >= len(self.slots):
+                    break
+                source = self.slots[slot]
+                if source is not None and source.serial == epoll.serial(index):
+                    source.on_events(epoll.mask(index))
+        else:
+            try:  # the same without the calls, which cost what they do
+                epoll.events = epoll.epoll.poll(0, MAXIMUM_EVENTS)
+            except OSError:
+                return
+            tokens = epoll.tokens
+            for fd, mask in epoll.events:
+                slot, serial = tokens.get(fd, _NOBODY)
+                source = self.slots[slot] if slot < len(self.slots) else None
+                if source is not None and source.serial == serial and self.epoll is epoll:
+                    source.on_events(mask)
 
     def learn(self, source: Source) -> None:
         """`source`, which may be guessed, is ready; remember whose successor it is."""
@@ -346,24 +335,10 @@ class Hub:
         if guess is None or guess.hub is not self or self.guessed >= _GUESS_BURST:
             self.guessed = 0
             return False
-        home = self.home
-        home.immediate = 0
-        home.turn_bytes = 0
-        home.in_callback = True
-        home.eager = True
-        right = False
-        try:
-            right = guess.on_guess()
-            if right:
-                self.guessed += 1
-            if self.dirty_head is not None:
-                self.flush_dirty()
-        finally:
-            home.eager = False
-            home.in_callback = False
-            if self.dirty_head is not None:
-                self._schedule_flush()
-        return right
+        if not guess.on_guess():
+            return False
+        self.guessed += 1
+        return True
 
     def mark_dirty(self, source: Source) -> None:
         """`source` has something queued: flush it when the callback, or the loop turn, ends."""

@@ -16,6 +16,7 @@ from moorings.sockets.opening import bind_to_adapter, local_port
 if TYPE_CHECKING:
     from moorings.connectivity.network_adapter import NetworkAdapter
     from moorings.names.host_name import HostName
+    from moorings.names.service_names import Protocols
     from moorings.sockets.connection import Settings
 
 # The machine does not have this address, or its whole family: another address of the same name may do.
@@ -24,28 +25,32 @@ _NOT_HERE = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
 def check_local(service: Any, member: str) -> None:
     """A local service: "" or what `parse_service_name` takes."""
-    if check_str(service, "local_service_name"):
+    if check_str(service, f"{member}: local service"):
         parse_service_name(service, f"{member}: local service")
 
 
-class Binding:
-    """One bind: which address, port and adapter, and with which options."""
+class LocalBinding:
+    """One bind: from a local host, service and adapter to a socket that has them."""
 
-    def __init__(self, settings: Settings, host: HostName | None, service: str, adapter: NetworkAdapter | None) -> None:
-        self._settings = settings
+    #: In which protocol a service is looked up.
+    protocol: Protocols = "tcp"
+    #: What else may help where the port is taken.
+    other_way = ""
+
+    def __init__(self, host: HostName | None, service: str, adapter: NetworkAdapter | None) -> None:
         self._host = host
         self._service = service
         self._adapter = adapter
 
     async def open(self) -> socket.socket:
-        """Resolve, bind and listen."""
-        port = await local_port(self._service)
+        """Resolve and bind."""
+        port = await local_port(self._service, self.protocol)
         if self._host is None:
-            return self._listen_everywhere(port)
+            return self.open_everywhere(port)
         failure: OSError | None = None
         for address in await default_resolver().addresses(self._host):
             try:
-                return self._listen(address.family, address.sockaddr(port))
+                return self._open(address.family, address.sockaddr(port))
             except OSError as error:
                 failure = failure or error
                 if error.errno not in _NOT_HERE:
@@ -54,17 +59,40 @@ class Binding:
             raise errors.make(errors.ERROR_NO_DATA, f"local host {self._host} has no address")
         raise failure
 
-    def _listen_everywhere(self, port: int) -> socket.socket:
+    def open_everywhere(self, port: int) -> socket.socket:
         """One socket for both families (IPV6_V6ONLY off, ipv6(7)); IPv4 alone where the machine has no IPv6."""
         if socket.has_dualstack_ipv6():
             try:
-                return self._listen(socket.AF_INET6, ("::", port, 0, 0))
+                return self._open(socket.AF_INET6, ("::", port, 0, 0))
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     raise
-        return self._listen(socket.AF_INET, ("0.0.0.0", port))
+        return self._open(socket.AF_INET, ("0.0.0.0", port))
 
-    def _listen(self, family: int, sockaddr: tuple[Any, ...]) -> socket.socket:
+    def _open(self, family: int, sockaddr: tuple[Any, ...]) -> socket.socket:
+        raise NotImplementedError
+
+    def _failure(self, what: str, error: OSError) -> OSError:
+        """The error of a failed bind or connect; `what` was being done."""
+        text = error.strerror or str(error)
+        if isinstance(error, PermissionError):
+            text = "ports below 1024 need privileges (capabilities(7), CAP_NET_BIND_SERVICE)"
+        elif error.errno == errno.EADDRINUSE:
+            ways = ["stop it", "choose another port", *filter(None, [self.other_way])]
+            text = f"another socket has that address and port; {', '.join(ways[:-1])}, or {ways[-1]}"
+        elif error.errno == errno.EADDRNOTAVAIL:
+            text = "this machine does not have that address"
+        return errors.from_os_error(error, f"{what} failed: {text}")
+
+
+class Binding(LocalBinding):
+    """A bind that listens."""
+
+    def __init__(self, settings: Settings, host: HostName | None, service: str, adapter: NetworkAdapter | None) -> None:
+        super().__init__(host, service, adapter)
+        self._settings = settings
+
+    def _open(self, family: int, sockaddr: tuple[Any, ...]) -> socket.socket:
         try:
             listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
             try:
@@ -75,8 +103,7 @@ class Binding:
                 listening.close()
                 raise
         except OSError as error:
-            where = endpoint_text(str(sockaddr[0]), sockaddr[1])
-            raise errors.from_os_error(error, f"listening on {where} failed: {_explain(error)}") from error
+            raise self._failure(f"listening on {endpoint_text(str(sockaddr[0]), sockaddr[1])}", error) from error
         return listening
 
     def _prepare(self, listening: socket.socket) -> None:
@@ -87,13 +114,3 @@ class Binding:
         self._settings.apply(listening)
         if self._adapter is not None and not bind_to_adapter(listening, self._adapter):
             raise errors.not_supported("listening on one adapter", "permission for SO_BINDTODEVICE (CAP_NET_RAW)")
-
-
-def _explain(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "ports below 1024 need privileges (capabilities(7), CAP_NET_BIND_SERVICE)"
-    if error.errno == errno.EADDRINUSE:
-        return "another socket has that address and port; stop it, or choose another port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine does not have that address"
-    return error.strerror or str(error)

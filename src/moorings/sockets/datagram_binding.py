@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.connectivity import rtnetlink
-from moorings.foundation.projection import check_str
 from moorings.names.endpoints import Candidate, endpoint_text
-from moorings.names.resolver import default_resolver
-from moorings.names.service_names import parse_service_name
+from moorings.sockets.binding import LocalBinding
 from moorings.sockets.enums import SocketQualityOfService
 from moorings.sockets.opening import bind_to_adapter, local_port, local_sockaddr
 
@@ -52,9 +50,6 @@ _PACKET_INFO = struct.Struct("=i8x")
 _MAPPED_PREFIX = "::ffff:"
 
 BROADCAST = "255.255.255.255"
-
-# The machine does not have this address, or its whole family: another address of the same name may do.
-_NOT_HERE = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
 
 @dataclass(slots=True)
@@ -123,49 +118,17 @@ def _try(plain_socket: socket.socket, level: int, name: int, value: int) -> None
             raise
 
 
-def check_local(service: Any, member: str) -> None:
-    """A local service: "" or what `parse_service_name` takes."""
-    if check_str(service, f"{member}: local service"):
-        parse_service_name(service, f"{member}: local service")
-
-
-class DatagramBinding:
+class DatagramBinding(LocalBinding):
     """One bind or connect: from which address, port and adapter, and with which options."""
+
+    protocol = "udp"
+    other_way = "share with multicast_only"
 
     def __init__(
         self, settings: DatagramSettings, host: HostName | None, service: str, adapter: NetworkAdapter | None
     ) -> None:
+        super().__init__(host, service, adapter)
         self._settings = settings
-        self._host = host
-        self._service = service
-        self._adapter = adapter
-
-    async def bind(self) -> socket.socket:
-        """Resolve and bind."""
-        port = await local_port(self._service, "udp")
-        if self._host is None:
-            return self.bind_everywhere(port)
-        failure: OSError | None = None
-        for address in await default_resolver().addresses(self._host):
-            try:
-                return self._bind(address.family, address.sockaddr(port))
-            except OSError as error:
-                failure = failure or error
-                if error.errno not in _NOT_HERE:
-                    break
-        if failure is None:
-            raise errors.make(errors.ERROR_NO_DATA, f"local host {self._host} has no address")
-        raise failure
-
-    def bind_everywhere(self, port: int) -> socket.socket:
-        """One socket for both families (IPV6_V6ONLY off, ipv6(7)); IPv4 alone where the machine has no IPv6."""
-        if socket.has_dualstack_ipv6():
-            try:
-                return self._bind(socket.AF_INET6, ("::", port, 0, 0))
-            except OSError as error:
-                if error.errno not in _NOT_HERE:
-                    raise
-        return self._bind(socket.AF_INET, ("0.0.0.0", port))
 
     async def connect(self, candidates: Sequence[Candidate]) -> tuple[socket.socket, Candidate]:
         """A socket that is connected to the first candidate to which there is a way."""
@@ -184,7 +147,7 @@ class DatagramBinding:
         assert failure is not None
         raise failure
 
-    def _bind(self, family: int, sockaddr: tuple[Any, ...]) -> socket.socket:
+    def _open(self, family: int, sockaddr: tuple[Any, ...]) -> socket.socket:
         try:
             plain_socket = self._make(family)
             try:
@@ -193,8 +156,7 @@ class DatagramBinding:
                 plain_socket.close()
                 raise
         except OSError as error:
-            where = endpoint_text(str(sockaddr[0]), sockaddr[1])
-            raise errors.from_os_error(error, f"binding to {where} failed: {_explain(error)}") from error
+            raise self._failure(f"binding to {endpoint_text(str(sockaddr[0]), sockaddr[1])}", error) from error
         return plain_socket
 
     def _connect(self, candidate: Candidate, local: tuple[Any, ...] | None) -> socket.socket:
@@ -209,7 +171,7 @@ class DatagramBinding:
                 plain_socket.close()
                 raise
         except OSError as error:
-            raise errors.from_os_error(error, f"connecting to {candidate} failed: {_explain(error)}") from error
+            raise self._failure(f"connecting to {candidate}", error) from error
         return plain_socket
 
     def _make(self, family: int) -> socket.socket:
@@ -234,16 +196,6 @@ def keep_to_adapter(plain_socket: socket.socket, adapter: NetworkAdapter) -> Non
     plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _MREQN.pack(bytes(4), index))
     if plain_socket.family == socket.AF_INET6:
         plain_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-
-
-def _explain(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "ports below 1024 need privileges (capabilities(7), CAP_NET_BIND_SERVICE)"
-    if error.errno == errno.EADDRINUSE:
-        return "another socket has that address and port; stop it, choose another port, or share with multicast_only"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine does not have that address"
-    return error.strerror or str(error)
 
 
 def connect_socket(plain_socket: socket.socket, sockaddr: tuple[Any, ...]) -> None:

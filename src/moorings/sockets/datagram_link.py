@@ -221,7 +221,7 @@ class DatagramLink:
             if self.state != State.NEW:
                 raise self.closed_error()
             assert self.home is not None
-            plain_socket = DatagramBinding(self.settings, None, "", self.adapter).bind_everywhere(0)
+            plain_socket = DatagramBinding(self.settings, None, "", self.adapter).open_everywhere(0)
             try:
                 self.start(self.home, plain_socket)
             except BaseException:

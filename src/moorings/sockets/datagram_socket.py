@@ -28,10 +28,10 @@ from moorings.names.endpoints import check_target, endpoint_candidates, get_endp
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
 from moorings.names.resolver import default_resolver, host_text_of
+from moorings.sockets.binding import check_local
 from moorings.sockets.connection import State, creation_place, first_use, require, start
 from moorings.sockets.datagram_binding import (
     DatagramBinding,
-    check_local,
     connect_socket,
     disconnect_socket,
     fit_family,
@@ -216,7 +216,7 @@ class DatagramSocket(DatagramFace, StreamBrokerMembers, IClosable):
 
     async def _open_bound(self, host: HostName | None, service: str, adapter: NetworkAdapter | None) -> None:
         link = self._link
-        plain_socket = await DatagramBinding(link.settings, host, service, adapter).bind()
+        plain_socket = await DatagramBinding(link.settings, host, service, adapter).open()
         link.adapter = adapter
         self._adopt(plain_socket)
 
