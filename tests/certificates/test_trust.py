@@ -22,17 +22,6 @@ def trusts(anchors: TrustAnchors) -> bool:
     return find_errors(make_server(root()).der, (), server_name=SERVER_NAME, anchors=anchors) == ()
 
 
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A system that trusts nobody yet: an empty file and an empty directory."""
-    (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "directory").mkdir()
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "file"))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "directory"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    return tmp_path
-
-
 def test_der_pem_and_files(tmp_path: Path) -> None:
     (tmp_path / "roots.pem").write_bytes(to_pem(stranger().der) + to_pem(root().der))
     (tmp_path / "root.der").write_bytes(root().der)

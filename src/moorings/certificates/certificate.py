@@ -94,9 +94,9 @@ class Certificate(Object):
         encrypted key. Errors: E_INVALIDARG 0x80070057 where there is no certificate, the key cannot be read, the
         password is wrong or missing, or the key is another certificate's.
         """
+        require("Certificate.from_pem")
         from moorings.certificates.private_keys import read_key  # noqa: PLC0415 (needs cryptography)
 
-        require("Certificate.from_pem")
         octets = data.encode() if isinstance(data, str) else bytes(data)
         ders = certificates_in(octets, "the PEM text")
         source = octets if key is None else key.encode() if isinstance(key, str) else bytes(key)
