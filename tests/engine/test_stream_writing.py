@@ -370,6 +370,21 @@ async def test_cancel_io_keeps_what_was_handed_over() -> None:
         assert (await receive(peer, sent + len(data)))[sent:] == data
 
 
+async def test_what_was_handed_over_does_not_fill_the_queue() -> None:
+    """A program that awaits each write is never refused one, however small the queue."""
+    with stream_and_peer() as (stream, peer):
+        stream.queue_limit = WRITE_FLUSH_MARK
+        first, second = os.urandom(WRITE_FLUSH_MARK), os.urandom(WRITE_FLUSH_MARK)
+        handed_over(stream, first)
+        waiting = stream.write(second, len(second))
+        refused = stream.write(b"too much", 8)
+        with pytest.raises(OSError) as caught:
+            await refused
+        assert caught.value.winerror == errors.WSAENOBUFS
+        assert await waiting == len(second)
+        assert await receive(peer, 2 * WRITE_FLUSH_MARK) == first + second
+
+
 async def test_closing_sends_what_was_handed_over() -> None:
     with stream_and_peer() as (stream, peer):
         data = os.urandom(WRITE_FLUSH_MARK)

@@ -31,6 +31,8 @@ cdef class WritingStream(ReadingStream):
     @cython.locals(count=Py_ssize_t)
     cpdef submit_write(self, Operation operation)
     cpdef bint has_gap(self)
+    @cython.locals(head=Operation)
+    cdef bint _has_waiting(self)
     cdef bint _fail_early(self, Operation operation)
     cdef _refuse(self, Operation operation, object error)
     cdef _fail_write(self, Operation operation)

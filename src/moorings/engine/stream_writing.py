@@ -141,7 +141,7 @@ class WritingStream(ReadingStream):
         if (self.write_error is not None or self.refused_write is not None) and self._fail_early(operation):
             return
         count = operation.count
-        if self.queued_bytes + count > self.queue_limit and self.queued_bytes > 0:
+        if self.queued_bytes + count > self.queue_limit and self._has_waiting():
             reason = (
                 f"{self.label}: {self.queued_bytes} bytes are queued, the limit is {self.queue_limit}; await writes"
             )
@@ -170,6 +170,13 @@ class WritingStream(ReadingStream):
                 hub.dirty_head = self
             else:
                 hub.mark_dirty(self)
+
+    def _has_waiting(self) -> bool:
+        """Whether bytes are queued that the program knows to be: not those of a write that has ended."""
+        head = self.write_head
+        return self.queued_bytes > 0 and (
+            head is None or head.state != _COMPLETED or self.queued_bytes > head.count - head.done_bytes
+        )
 
     def enter_write(self, operation: Operation) -> None:
         """`submit_write` as a callback."""
