@@ -5,6 +5,9 @@ The names most programs need. The rest stands in the rooms, and under `winrt.win
 
 from moorings._native_switch import native_mode  # isort: skip  # first: picks native or pure
 from moorings._face import Listening, ListeningDatagrams, adopt, blocking, connect, listen
+from moorings.certificates.certificate import Certificate
+from moorings.certificates.enums import ChainValidationResult
+from moorings.certificates.trust import TrustAnchors
 from moorings.engine.interface import EndReason
 from moorings.foundation.async_info import (
     IAsyncAction,
@@ -46,6 +49,8 @@ __all__ = [
     "BandwidthStatistics",
     "Buffer",
     "ByteOrder",
+    "Certificate",
+    "ChainValidationResult",
     "DataReader",
     "DataWriter",
     "DatagramCounters",
@@ -78,6 +83,7 @@ __all__ = [
     "StreamReport",
     "StreamSocket",
     "StreamSocketListener",
+    "TrustAnchors",
     "UnicodeEncoding",
     "Uri",
     "adopt",
