@@ -69,7 +69,7 @@ build/.native: $(HOT) setup.py src/moorings/_hot_modules.py $(VENV)/.test
 	@if grep -q '"native": true' $(RECORD); then touch $@; fi
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	@echo 'moorings: installing into $(VENV)'
+	@echo 'moorings: installing into $(VENV), which takes a minute the first time'
 	@MOORINGS_NATIVE=off $(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 

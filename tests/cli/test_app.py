@@ -92,7 +92,10 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
 
 @every_command
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_has_an_example_and_the_exit_codes(path: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_an_example_and_the_exit_codes(
+    path: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert app.main([*path.split(), option]) == 0
     output = capsys.readouterr()
     assert output.err == ""
@@ -101,7 +104,7 @@ def test_help_has_an_example_and_the_exit_codes(path: str, option: str, capsys: 
     assert examples.lstrip().startswith(f"moorings {path.split(maxsplit=1)[0]}"), output.out
     _, _, codes = output.out.partition("Exit codes:")
     assert {"0", "1", "2"} <= set(codes.replace(",", " ").split()), output.out
-    assert max(map(len, output.out.splitlines())) <= 100
+    assert max(map(len, output.out.splitlines())) <= 80
     assert all(line.isprintable() and line == line.rstrip() for line in output.out.splitlines()), ascii(output.out)
 
 
@@ -120,6 +123,30 @@ def test_an_unknown_option_is_a_line(path: str) -> None:
     assert done.stderr.startswith(f"moorings {path}: no such option")
     assert done.stderr.endswith(f"; see 'moorings {path} --help'\n")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("sockets --pid x", "'--pid': 'x' is not a whole number"),
+        ("sockets --interval x", "'--interval': 'x' is not a number"),
+        ("bench udp --only nothing", "no part has 'nothing' in its name; --list names them"),
+        ("connect tcp://127.0.0.1:99999", "service '99999': no port, which is a number from 0 to 65535"),
+    ],
+)
+def test_what_is_wrong_is_told_in_plain_words(arguments: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(arguments.split()) == 2
+    path = arguments.partition(" -")[0].partition(" tcp:")[0]
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.endswith(f"{told}; see 'moorings {path} --help'\n")
+    assert output.err.count("see '") == 1
+
+
+def test_the_commands_of_a_group_are_named_in_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["bench"]) == 0
+    _, _, commands = capsys.readouterr().out.partition("Commands:")
+    assert "..." not in commands
 
 
 @every_command
@@ -438,7 +465,7 @@ def test_closed_streams(closed: str) -> None:
 def test_an_encoding_without_the_letter() -> None:
     done = run("demo", *SHORT["demo"], PYTHONIOENCODING="ascii:strict")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "round trip time: " in done.stdout
+    assert " smoothed, " in done.stdout
 
 
 def test_streams_that_are_no_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.sockets.datagram_peers import ADDRESSES, plain_peer, unused_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOBODY = "nothing listens on that port"
+NOBODY = "not delivered: nothing listens there"
 
 
 def url_of(peer: socket.socket) -> str:

@@ -104,7 +104,7 @@ def test_a_sender_that_has_gone_is_told_once_and_ends_nothing() -> None:
             goes.send(b"1")
             assert read(command, 1) == b"1"
         command.send(b"lost\n")
-        assert "nothing listens on that port" in command.wait_for("moorings: ", error=True)
+        assert "not delivered: nothing listens there" in command.wait_for("moorings: ", error=True)
         stays.send(b"2")
         assert read(command, 1) == b"2"
         command.send(b"heard\n")

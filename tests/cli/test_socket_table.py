@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.monitoring.samples import DATAGRAM, LISTENER, PROGRAM, STREAM
 
 from moorings.cli import socket_table as table
 from moorings.cli.socket_table import Meter, Rates, Row
+
+if TYPE_CHECKING:
+    from moorings.monitoring.reports import SocketReport
 
 
 @pytest.mark.parametrize(
@@ -129,6 +133,25 @@ def test_what_fits() -> None:
     assert [name for names in gone for name in names] == [
         *("age", "retr", "received", "sent", "local", "unread", "state", "in", "out", "queued", "rtt")
     ]
+
+
+@pytest.mark.parametrize(
+    ("report", "wide", "narrow"),
+    [
+        (LISTENER, "0 open", ":1337, 0 open"),
+        (LISTENER._replace(local_port=None), "0 open", "0 open"),
+        (DATAGRAM, "any (UDP)", ":1338, any (UDP)"),
+        (STREAM, "-> 127.0.0.1:1337", "-> 127.0.0.1:1337"),
+    ],
+)
+def test_what_has_no_peer_keeps_its_port_on_a_narrow_screen(report: SocketReport, wide: str, narrow: str) -> None:
+    row = Row(PROGRAM, report, Rates())
+    chosen = table.columns(measured=True, why=False, sort=None, datagrams=True)
+    for width, expected in ((1000, wide), (40, narrow)):
+        shown = {column.heading: column.cell(row) for column in table.fitting(chosen, [row], width)}
+        assert shown["peer"] == expected
+        assert ("local" in shown) == (width == 1000)
+        assert sum(max(len(heading), len(cell)) + 2 for heading, cell in shown.items()) - 2 <= width
 
 
 def test_columns_of_datagrams() -> None:

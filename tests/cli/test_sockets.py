@@ -296,7 +296,8 @@ def test_live_until_interrupted(keys: bool, tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE) == 130
         made.finish()
-        assert sockets.HOW[:80] in made.text
+        assert sockets.HOW in made.text
+        assert len(sockets.HOW) < 80
         assert "Traceback" not in made.text
 
 

@@ -70,6 +70,8 @@ def test_refused(text: str) -> None:
     with pytest.raises(OSError) as caught:
         parse_service_name(text, "StreamSocket.connect_async: remote service")
     assert caught.value.winerror == errors.E_INVALIDARG
+    a_number = text.isascii() and text.isdigit()
+    assert a_number == ("no port, which is a number from 0 to 65535" in str(caught.value))
     assert caught.value.reason.startswith("StreamSocket.connect_async: remote service")
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 PROGRAM = "moorings"
 #: The shell's completion asks with this variable.
 COMPLETION = "_MOORINGS_COMPLETE"
+#: Click's words for what a number has to be, and plainer ones.
+_PLAINER = {"is not a valid integer range": "is not a whole number", "is not a valid float range": "is not a number"}
 #: Subcommand, and what `moorings --help` says about it.
 COMMANDS = {
     "demo": "A tour on this machine: echoes over TCP and UDP, many clients, transfers, failures.",
@@ -195,6 +197,8 @@ def _run(arguments: list[str]) -> tuple[int, str]:
 def _sentence(text: str) -> str:
     """Click's message as the rest of a line."""
     line = " ".join(text.split()).rstrip(".")
+    for theirs, plain in _PLAINER.items():
+        line = line.replace(theirs, plain)
     return line[:1].lower() + line[1:]
 
 

@@ -26,8 +26,8 @@ Examples:
 
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
-130 Ctrl-C, 141 the reader of the output has gone. How good a figure is does not
-change the exit code."""
+130 Ctrl-C, 141 the reader of the output has gone. How good a figure is does
+not change the exit code."""
 TCP_EPILOG = """\b
 Examples:
   moorings bench tcp
@@ -36,9 +36,9 @@ Examples:
   moorings bench tcp --json tcp.json --plot tcp.svg
 
 \b
-CPU is the processor time, user and system, of the server. The last two columns
-are ours divided by the server of the row: median and quartiles of pairs that
-were measured directly one after the other; below 1 we need less.
+CPU is the processor time, user and system, of the server. The last two
+columns are ours divided by the server of the row: median and quartiles of
+pairs that were measured directly one after the other; below 1 we need less.
 
 \b
 Run it on a quiet machine with two processors or more. A C compiler makes the
@@ -131,7 +131,7 @@ def bench_tcp(
     count = not no_instructions and instructions.has_valgrind()
     names = report.parts(quick=quick, only=only, count=count)
     if not names:
-        raise click.UsageError(f"no part has {only!r} in its name; see 'moorings bench tcp --list'")
+        raise click.UsageError(f"no part has {only!r} in its name; --list names them")
     if list_:
         servers, missing = tcp.choose(peers, pure=pure, has_c=c_compiler() is not None)
         output.print_table(["part", "what"], [[name, tcp.PARTS[name]] for name in names])

@@ -21,7 +21,7 @@ Examples:
 Measured are, with 64 B and with 1,200 B:
   batch     datagrams to one peer, sent, and received through the event
   exchange  request and reply, each awaited (64 B only)
-  send      sending only: one peer, and 1,000 peers in turn, which read nothing
+  send      sending only: one peer, and 1,000 peers in turn that read nothing
   receive   receiving only: from one peer, and from 1,000 peers in turn
   echo      each datagram goes back to its peer, one or 1,000
 For receive and echo another process is at the other end, which sends one by
@@ -29,9 +29,9 @@ one; its time does not count.
 
 \b
 CPU is the processor time, user and system, of the contestant's one process
-for each datagram: sent, received, or in batch and echo both. The last columns
-are ours divided by the row: median and quartiles over the rounds; below 1 we
-need less.
+for each datagram: sent, received, or in batch and echo both. The last
+columns are ours divided by the row: median and quartiles over the rounds;
+below 1 we need less.
 
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
@@ -51,7 +51,7 @@ class _Steps:
         self._progress.advance()
 
 
-@command.command("udp", epilog=EPILOG)
+@command.command("udp", epilog=EPILOG, short_help="Compare with C, asyncio, uvloop and others over UDP.")
 @click.option("--quick", is_flag=True, help="Under a minute: fewer and shorter rounds, and without --only a few parts.")
 @click.option("--only", metavar="TEXT", default="", help="The parts with TEXT in their names or titles; see --list.")
 @click.option("--list", "list_", is_flag=True, help="Name the parts and the contestants, and end.")
@@ -70,7 +70,7 @@ def bench_udp(
     if quick and not only:
         parts = [part for part in parts if part.name in udp.QUICK]
     if not parts:
-        raise click.UsageError(f"no part has {only!r} in its name; see 'moorings bench udp --list'")
+        raise click.UsageError(f"no part has {only!r} in its name; --list names them")
     if list_:
         output.print_table(["part", "what"], [[part.name, part.title] for part in parts])
         click.echo()

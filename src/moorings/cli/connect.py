@@ -45,9 +45,9 @@ standard input has ended the command ends when nothing has come for a second,
 or --wait seconds.
 
 \b
-Exit codes: 0 it went well, 1 it failed (one line says why; udp://: the network
-says that nobody is there, and nobody answered), 2 wrong arguments, 130 Ctrl-C,
-141 the reader of the output has gone, 143 SIGTERM."""
+Exit codes: 0 it went well, 1 it failed (one line says why; udp://: the
+network says that nobody is there, and nobody answered), 2 wrong arguments,
+130 Ctrl-C, 141 the reader of the output has gone, 143 SIGTERM."""
 
 
 @dataclass(frozen=True)

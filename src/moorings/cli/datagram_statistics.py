@@ -43,7 +43,7 @@ class DatagramFacts(NamedTuple):
         into = f"{amount(self.datagrams_received_per_second, 'pkt/s')} {amount(self.received_per_second, 'B/s')}"
         out = f"{amount(self.datagrams_sent_per_second, 'pkt/s')} {amount(self.sent_per_second, 'B/s')}"
         return (
-            # A narrow terminal cuts the end off.
+            # A narrow terminal leaves out what stands at the end.
             f"{self.seconds:.1f} s: in {into}, out {out}; dropped {self.dropped}, errors {self.errors}; "
             f"received {amount(self.datagrams_received, 'pkt')}, sent {amount(self.datagrams_sent, 'pkt')}"
         )

@@ -301,7 +301,19 @@ def fitting(chosen: Sequence[Column], rows: Sequence[Row], width: int) -> list[C
             break
         left.remove(last)
         needed -= _width(last, rows) + _GAP
+        if last.heading == "local":  # what has no peer would have no name any more
+            at = next(index for index, column in enumerate(left) if column.heading == "peer")
+            needed -= _width(left[at], rows)
+            left[at] = replace(left[at], cell=_port_and_peer)
+            needed += _width(left[at], rows)
     return left
+
+
+def _port_and_peer(row: Row) -> str:
+    """The peer; of what has none the local port, too."""
+    report = row.report
+    alone = isinstance(report, ListenerReport) or report.remote_address is None
+    return (f":{report.local_port}, " if alone and report.local_port is not None else "") + _peer(report)
 
 
 def _width(column: Column, rows: Sequence[Row]) -> int:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _PATIENCE = 1.0
 #: Lines of the live view that are no sockets: two for the heading, one for the end.
 _FRAME = 3
-HOW = "no program of yours has called moorings.monitor(); put that call into a program to see its sockets"
+HOW = "nothing to show: no program of yours has called moorings.monitor()"
 EPILOG = """\b
 Examples:
   moorings sockets
@@ -47,8 +47,9 @@ Examples:
 A program is shown once it has called moorings.monitor(). That none is found is no failure.
 
 \b
-Exit codes: 0 it went well, also when there is nothing to show, or somebody did not answer,
-1 it failed, 2 wrong arguments, 130 Ctrl-C, 141 the reader of the output has gone."""
+Exit codes: 0 it went well, also when there is nothing to show, or somebody
+did not answer, 1 it failed, 2 wrong arguments, 130 Ctrl-C, 141 the reader of
+the output has gone."""
 
 
 class Options(NamedTuple):

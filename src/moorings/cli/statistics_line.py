@@ -142,7 +142,7 @@ class Facts(NamedTuple):
     def line(self) -> str:
         """For people."""
         return (
-            # A narrow terminal cuts the end off.
+            # A narrow terminal leaves out what stands at the end.
             f"{self.seconds:.1f} s: RTT {self.round_trip}; {self.rates}; queue {self.queue}; "
             f"sent {amount(self.bytes_sent, 'B')}, received {amount(self.bytes_received, 'B')}; "
             f"bandwidth {self.bandwidth}"
@@ -228,6 +228,14 @@ def milliseconds(seconds: float) -> str:
     return f"{number:.3g} ms" if number < 999.5 else f"{number:.0f} ms"
 
 
+def fitting(text: str, width: int) -> str:
+    """What of `text` has room in `width` characters, without the parts at its end that would be cut in the middle."""
+    if len(text) <= width:
+        return text
+    whole = max(text.rfind(mark, 0, width + len(mark)) for mark in ("; ", ", "))
+    return text[: whole if whole > 0 else max(width, 0)]
+
+
 class Reporter:
     """Where messages go: lines, a line that is drawn again and again on a terminal, or JSON objects.
 
@@ -263,8 +271,7 @@ class Reporter:
         if not self.redraws:
             self.say(event, text, **values)
             return
-        width = shutil.get_terminal_size().columns - 1
-        self._write(f"\r{text[:width]}\x1b[K")
+        self._write(f"\r{fitting(text, shutil.get_terminal_size().columns - 1)}\x1b[K")
         self._drawn = True
 
     @contextmanager

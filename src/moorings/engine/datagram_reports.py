@@ -16,7 +16,7 @@ _FROM_NETWORK = (2, _ICMP6)
 
 #: What the network's errors mean, for people.
 MEANINGS = {
-    errno.ECONNREFUSED: "nothing listens on that port (ICMP port unreachable)",
+    errno.ECONNREFUSED: "nothing listens there",
     errno.EHOSTUNREACH: "the host cannot be reached",
     errno.ENETUNREACH: "there is no route to that network",
     errno.EMSGSIZE: "it is too big for the path and may not be fragmented",
@@ -37,12 +37,21 @@ def report_in(control: bytes) -> tuple[int, int, bool] | None:
 
 
 def report_error(label: object, code: int, name: Any, information: int, v6: bool) -> OSError:
-    """The error of a datagram to `name` (None: the kernel did not say) that was not delivered."""
-    where = f" to {name[0]} port {name[1]}" if name else ""
-    meaning = MEANINGS.get(code, errno.errorcode.get(code, ""))
-    reason = f"{label}: a datagram{where} was not delivered: {meaning}"
+    """The error of a datagram to `name` (None: the kernel did not say) that was not delivered.
+
+    The reason fits into a line of a terminal: `label`, which may name the peer once more, stands there only without
+    `name`.
+    """
+    what = f"datagram to {_place(name)}" if name else f"{label}: a datagram was"
+    reason = f"{what} not delivered: {MEANINGS.get(code, errno.errorcode.get(code, ''))}"
     if code == errno.ECONNREFUSED:
         return errors.make(errors.WSAECONNRESET, reason, errno=code)
     if code == errno.EMSGSIZE:
         return too_big_on_the_way(reason, information, v6)
     return errors.from_errno(code, reason)
+
+
+def _place(name: Any) -> str:
+    """Address and port, as errors show them."""
+    host = str(name[0]).removeprefix("::ffff:")
+    return f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}"

@@ -62,6 +62,8 @@ def parse_service_name(service: str, what: str = "service name") -> ServiceName:
         return ServiceName(service, int(service))
     if len(service) <= _MAX_SERVICE_LENGTH and _NAME.fullmatch(service) and not _HEXADECIMAL.fullmatch(service):
         return ServiceName(service, None)
+    if service.isascii() and service.isdigit():
+        raise errors.invalid_argument(f"{what} {shown(service)}: no port, which is a number from 0 to {_MAX_PORT}")
     raise errors.invalid_argument(
         f"{what} {shown(service)}: neither a port number from 0 to {_MAX_PORT} nor a service name of ASCII letters, "
         "digits, '-', '_', '+' and '.'"

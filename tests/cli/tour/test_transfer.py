@@ -35,7 +35,7 @@ async def test_statistics_of_both_ends(capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"  client  2 MiB sent in \d+ ms, \d+\.\d\d GB/s", lines[0])
     for who, start in (("client", 1), ("server", 5)):
-        assert re.fullmatch(rf"  {who}  round trip time: \d+ µs smoothed, .* µs variance", lines[start])
+        assert re.fullmatch(rf"  {who}  RTT \d+ µs smoothed, .* µs variance", lines[start])
         assert re.fullmatch(rf"  {who}  bandwidth: .+ out, .+ in", lines[start + 1])
     assert lines[3].startswith("  client  2,097,152 bytes sent in ")
     assert " 2,097,152 received in " in lines[7]

@@ -27,7 +27,7 @@ async def failures(console: Console, _options: Options) -> Facts:
         refused = await expect_failure(console, what, lambda: moorings.connect(closed))
     undelivered = await send_to_nobody(console)
     absent = "tcp://no-such-host.invalid:80"
-    what = f"connecting to {absent}; no name ends in .invalid (RFC 6761)"
+    what = f"connecting to {absent}; no name ends in .invalid"
     unknown = await expect_failure(console, what, lambda: moorings.connect(absent, timeout=LOOK_UP_PATIENCE))
 
     async def name() -> HostName:
@@ -45,7 +45,7 @@ async def send_to_nobody(console: Console) -> Facts:
         port = reserved.getsockname()[1]
         async with await moorings.connect(f"udp://{LOCALHOST}:{port}") as client:
             await client.send(b"anybody?")
-            what = f"sent a datagram to udp://{LOCALHOST}:{port}, where nobody listens; waiting for an answer"
+            what = f"sent a datagram to udp://{LOCALHOST}:{port}, where nobody listens"
             return await expect_failure(console, what, client.receive)
 
 

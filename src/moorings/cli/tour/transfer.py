@@ -120,7 +120,7 @@ def show(console: Console, who: str, facts: Facts) -> None:
     times = facts["round_trip_us"]
     console.say(
         who,
-        f"round trip time: {times['smoothed']} µs smoothed, {times['lowest']} µs lowest, "
+        f"RTT {times['smoothed']} µs smoothed, {times['lowest']} µs lowest, "
         f"{times['highest']} µs highest, {times['variance']} µs variance",
     )
     console.say(
