@@ -92,6 +92,25 @@ def test_into_a_context(tmp_path: Path) -> None:
     assert set(context.get_ca_certs(binary_form=True)) == {stranger().der, root().der}
 
 
+def test_into_a_context_what_cannot_be_read(tmp_path: Path, nobody: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(FileNotFoundError, match="cannot be read"):
+        TrustAnchors(files=[tmp_path / "none"]).load_into(context)
+    for anchors in (TrustAnchors(files=[nobody / "file"]), TrustAnchors(certificates=[b"nonsense"])):
+        with pytest.raises(OSError, match="no certificate") as error:
+            anchors.load_into(context)
+        assert error.value.winerror == errors.E_INVALIDARG  # type: ignore[attr-defined]
+    # The system's file is empty here, and passed over.
+    TrustAnchors.system(certificates=[root().der]).load_into(context)
+    assert context.get_ca_certs(binary_form=True) == [root().der]
+
+
+def test_certificates_with_settings_of_openssl_are_passed_over(tmp_path: Path) -> None:
+    """`openssl x509 -trustout` writes more into such a block than the certificate."""
+    text = to_pem(root().der).replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE")
+    assert TrustAnchors(certificates=[text + to_pem(stranger().der)]).ders() == [stranger().der]
+
+
 def test_trusted_leaf() -> None:
     """A server's own certificate may be what is trusted."""
     server = make_server(stranger())

@@ -38,6 +38,9 @@ __all__ = [
 #: Octets of one certificate; real ones have one to ten thousand.
 CERTIFICATE_BYTES_LIMIT: Final = 128 * 1024
 
+#: Bits of a DSA key that is used: checking with longer ones takes long. OpenSSL itself refuses RSA keys beyond 16,384.
+DSA_KEY_BITS_LIMIT: Final = 4096
+
 #: What `cryptography` raises for input that it does not take. A warning is an error where the program says so.
 LIBRARY_ERRORS: Final = (
     ValueError,
@@ -200,6 +203,8 @@ def check_signature(key: Any, signature: bytes, signed: bytes, algorithm: Any, p
         elif isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, signed, ec.ECDSA(algorithm))
         elif isinstance(key, dsa.DSAPublicKey):
+            if key.key_size > DSA_KEY_BITS_LIMIT:
+                return False
             key.verify(signature, signed, algorithm)
         elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
             if algorithm is not None:

@@ -97,14 +97,24 @@ class TrustAnchors:
         return certificate in self.named(certificate.subject_key)
 
     def load_into(self, context: ssl.SSLContext) -> None:
-        """Make *context* trust these and, where it trusted nobody yet, nobody else."""
-        for path in self._files:
-            context.load_verify_locations(cafile=path)
-        for path in self._directories:
-            context.load_verify_locations(capath=path)
+        """Make *context* trust these and, where it trusted nobody yet, nobody else.
+
+        Errors: the OSError of a file; E_INVALIDARG 0x80070057 where there is no certificate.
+        """
+        places: list[tuple[str, dict[str, Any]]] = [(path, {"cafile": path}) for path in self._files]
+        places += [(path, {"capath": path}) for path in self._directories]
         for data in self._certificates:
-            for der in split_pem(data):
-                context.load_verify_locations(cadata=der)
+            places += [("a trusted certificate", {"cadata": der}) for der in split_pem(data)]
+        for where, place in places:
+            try:
+                context.load_verify_locations(**place)
+            except ssl.SSLError as error:
+                # Before OSError, which it is, too: its number is OpenSSL's.
+                if not self._skips_broken:
+                    raise errors.invalid_argument(f"{where} has no certificate") from error
+            except OSError as error:
+                if not self._skips_broken:
+                    raise errors.from_os_error(error, f"the trusted certificates in {where} cannot be read") from error
 
     def __repr__(self) -> str:
         kind = "the system's roots, " if self._is_system else ""
