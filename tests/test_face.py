@@ -48,7 +48,7 @@ BAD_URLS = [
     "tcp://\0:80",
 ]
 INCOMPLETE_URLS = ["tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://:80", "tcp://[::1]", "tcp://[::1]:"]
-LATER = ["tls", "ws", "wss", "rfcomm"]
+LATER = ["ws", "wss", "rfcomm"]
 
 
 async def echo(connection: StreamSocket) -> None:

@@ -26,13 +26,16 @@ from moorings.names.host_name import HostName
 from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.connection import post
 from moorings.sockets.datagram_socket import DatagramSocket
+from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
+from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
     from types import TracebackType
 
+    from moorings.certificates.enums import ChainValidationResult
     from moorings.foundation.async_info import IAsyncOperationWithProgress
     from moorings.sockets.datagram_limits import DatagramCounters, DatagramLimits
     from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
-_LATER = {"tls": "TLS", "ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCOMM"}
+_LATER = {"ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCOMM"}
 
 
 _COMPLETED = 1
@@ -58,10 +61,13 @@ class Target(NamedTuple):
 class _Options(NamedTuple):
     max_connections: int | None
     drain_timeout: float | None
+    certificate: Any = None
+    client_ca: Any = None
+    alpn: tuple[str, ...] = ()
 
 
 def parse_url(url: str, *, listening: bool) -> Target:
-    """`tcp://host:port` or `udp://host:port`; a listener may leave out the host (all addresses) and the port (the
+    """`tcp://`, `tls://` or `udp://host:port`; a listener may leave out the host (all addresses) and the port (the
     system picks one).
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -72,8 +78,8 @@ def parse_url(url: str, *, listening: bool) -> Target:
         raise errors.invalid_argument(f"{url!r} is no URL; write it as 'tcp://host:port'")
     if scheme in _LATER:
         raise errors.not_implemented(f"a {scheme}:// URL", _LATER[scheme])
-    if scheme not in {"tcp", "udp"}:
-        hint = "use 'tcp://host:port' or 'udp://host:port'"
+    if scheme not in {"tcp", "tls", "udp"}:
+        hint = "use 'tcp://host:port', 'tls://host:port' or 'udp://host:port'"
         raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; {hint}")
     place = rest.removesuffix("/")
     if not place or any(character in place for character in "/?#@"):
@@ -101,27 +107,59 @@ def _check_timeout(timeout: float | None, name: str) -> None:
         raise ValueError(f"{name} must be a number of seconds from 0, or None")
 
 
-async def connect(url: str, *, timeout: float | None = None, no_delay: bool = True) -> Any:
-    """Connect to `tcp://host:port` and return the connected StreamSocket; use it with `async with`.
+async def connect(
+    url: str,
+    *,
+    timeout: float | None = None,
+    no_delay: bool = True,
+    ca: Any = None,
+    certificate: Any = None,
+    server_name: str | None = None,
+    alpn: Iterable[str] = (),
+    ignore: Iterable[ChainValidationResult] = (),
+) -> Any:
+    """Connect to `tcp://host:port` or `tls://host:port` and return the StreamSocket; use it with `async with`.
 
     With `udp://host:port` it is a DatagramSocket that sends to that peer and receives from nobody else; nothing is sent
     by connecting, so it fails only where the name, or a way to it, is missing.
 
     `timeout` is in seconds for everything, name look-up included; None (default) leaves 180 s to each address. The port
-    may be a service name. Errors: ConnectionRefusedError, TimeoutError, ... each with `winerror`, `status`,
+    may be a service name.
+
+    With `tls://`: `ca` is whom to trust (TrustAnchors, a PEM file, a directory, or octets in PEM; None: the system),
+    `certificate` what to show a server that asks (a Certificate, a PEM file with its key, or a pair of files),
+    `server_name` the name to ask for and check where it is not the host, `alpn` the application protocols to offer, and
+    `ignore` the certificate errors to let pass; any other refuses the server. `information` tells what came of it.
+
+    Errors: ConnectionRefusedError, TimeoutError, ... each with `winerror`, `status`,
     `reason` and, for each address tried, `attempts`; E_INVALIDARG for a bad URL; E_NOTIMPL for schemes that are not
     built yet. Cancellation: *nothing happened*, *retry safe*.
     """
     target = parse_url(url, listening=False)
     _check_timeout(timeout, "timeout")
+    names, ignored = check_alpn(alpn), tuple(ignore)
+    _tls_only(target, ca, certificate, server_name, names, ignored)
     if target.scheme == "udp":
         datagrams = DatagramSocket()
         await connect_within(timeout, datagrams, target, datagrams.close)
         return datagrams
     made = StreamSocket()
-    made.control.no_delay = no_delay
+    control = made.control
+    control.no_delay = no_delay
+    if target.scheme == "tls":
+        control.trust_anchors = as_anchors(ca, "ca")
+        control.client_certificate = as_certificate(certificate, "certificate")
+        control.server_name = server_name or ""
+        control.alpn_protocols = names
+        control.ignorable_server_certificate_errors.extend(ignored)
     await connect_within(timeout, made, target, made.abort)
     return made
+
+
+def _tls_only(target: Target, *given: object) -> None:
+    """Refuse what has a meaning for TLS only."""
+    if target.scheme != "tls" and any(given):
+        raise errors.invalid_argument(f"{target.url!r}: certificates and names are for 'tls://host:port'")
 
 
 async def connect_within(
@@ -131,7 +169,11 @@ async def connect_within(
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
-            await made.connect_async(HostName(target.host), target.service)
+            if target.scheme == "tls":
+                level = SocketProtectionLevel.TLS13
+                await cast("StreamSocket", made).connect_async(HostName(target.host), target.service, level)
+            else:
+                await made.connect_async(HostName(target.host), target.service)
     except BaseException as error:
         give_up()  # it may have connected in the very moment in which we were cancelled
         if not isinstance(error, TimeoutError) or not limit.expired():
@@ -153,6 +195,11 @@ class Listening:
         self._report: DrainReport | None = None
         self.listener = StreamSocketListener()
         self.listener.max_connections = options.max_connections
+        if target.scheme == "tls":
+            control = self.listener.control
+            control.server_certificate = as_certificate(options.certificate, "certificate")
+            control.client_trust_anchors = as_anchors(options.client_ca, "client_ca")
+            control.alpn_protocols = options.alpn
         if handler is not None:
             self.listener.add_connection_received(_serving(handler))
 
@@ -351,6 +398,9 @@ def listen(
     *,
     max_connections: int | None = None,
     drain_timeout: float | None = DRAIN_TIMEOUT,
+    certificate: Any = None,
+    client_ca: Any = None,
+    alpn: Iterable[str] = (),
 ) -> Listening: ...
 @overload
 def listen(
@@ -362,8 +412,11 @@ def listen(
     *,
     max_connections: int | None = None,
     drain_timeout: float | None = DRAIN_TIMEOUT,
+    certificate: Any = None,
+    client_ca: Any = None,
+    alpn: Iterable[str] = (),
 ) -> Any:
-    """Listen on `tcp://host:port`: an async context manager.
+    """Listen on `tcp://host:port` or `tls://host:port`: an async context manager.
 
     `handler(connection)` runs for each connection, as a task if it is `async def`; the connection is closed when it
     returns, and aborted when it raises. What it raises is reported once, through the loop's exception handler, unless
@@ -372,6 +425,11 @@ def listen(
     (`listener.port`). At `max_connections` accepting pauses. Leaving the block stops accepting, waits up to
     `drain_timeout` seconds (default 10) for the connections to end and aborts the rest; leaving it through an exception
     aborts at once.
+
+    With `tls://` each connection shakes hands first, within 60 s. `certificate` is what clients get: a Certificate, a
+    PEM file with its key, or a pair of files. With `client_ca` (TrustAnchors, a PEM file, a directory, or octets in
+    PEM) each client needs a certificate that leads there. `alpn` are the application protocols, the best one first.
+    Handshakes that fail are counted, in `listener.listener.handshakes_failed`, and reported to nobody.
 
     With `udp://host:port` the handler is called with each datagram, in order, `message.reply(data)` answers, and
     `async for message in listener` iterates; what the network reports is only counted. See `ListeningDatagrams`.
@@ -383,7 +441,10 @@ def listen(
         raise TypeError("handler must be callable")
     _check_timeout(drain_timeout, "drain_timeout")
     target = parse_url(url, listening=True)
-    options = _Options(max_connections, drain_timeout)
+    options = _Options(max_connections, drain_timeout, certificate, client_ca, check_alpn(alpn))
+    _tls_only(target, certificate, client_ca, options.alpn)
+    if target.scheme == "tls" and certificate is None:
+        raise errors.invalid_argument(f"{url!r}: certificate is needed, such as certificate=('cert.pem', 'key.pem')")
     if target.scheme == "udp":
         if max_connections is not None:
             raise errors.invalid_argument(f"{url!r}: datagrams have no connections, hence no max_connections")

@@ -455,7 +455,7 @@ def test_privileged_port() -> None:
     assert "ports below 1024 need privileges" in error
 
 
-@pytest.mark.parametrize("scheme", ["tls", "ws"])
+@pytest.mark.parametrize("scheme", ["wss", "ws"])
 def test_schemes_that_come_later(scheme: str) -> None:
     code, error = failure(f"{scheme}://127.0.0.1:0")
     assert code == 1

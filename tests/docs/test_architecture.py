@@ -102,21 +102,7 @@ def bluetooth_pair() -> EndpointPair:
     return EndpointPair(None, "", HostName(BLUETOOTH), "1")
 
 
-def local_pair() -> EndpointPair:
-    return EndpointPair(None, "", HostName("127.0.0.1"), "1")
-
-
-def set_certificate() -> None:
-    moorings.StreamSocket().control.client_certificate = object()
-
-
 UNBUILT: dict[str, list[Callable[[], object]]] = {
-    "TLS": [
-        lambda: moorings.StreamSocket().connect_async(HostName("a"), "1", TLS12),
-        lambda: moorings.StreamSocket().connect_with_endpoint_pair_and_protection_level_async(local_pair(), TLS12),
-        set_certificate,
-        lambda: moorings.listen("tls://:0"),
-    ],
     "RFCOMM": [
         lambda: moorings.StreamSocket().connect_async(HostName(BLUETOOTH), "1"),
         lambda: moorings.StreamSocket().connect_async(bluetooth_pair()),
@@ -156,7 +142,7 @@ def test_every_missing_part_has_a_row() -> None:
             elif isinstance(part, ast.Name):
                 parts.add(str(getattr(importlib.import_module("moorings.connectivity.network_information"), part.id)))
     derived = {part for part in parts if part.startswith("a class that derives")}
-    in_urls = {"TLS", "WebSockets", "RFCOMM"}
+    in_urls = {"WebSockets", "RFCOMM"}
     assert {row["part"] for row in table(PAGE, "member", "part")} == (parts - derived) | in_urls == set(UNBUILT)
 
 
@@ -177,12 +163,11 @@ async def test_members_of_open_objects_fail_with_a_reason() -> None:
         moorings.listen("tcp://127.0.0.1:0", print) as listening,
         await moorings.connect(f"tcp://127.0.0.1:{listening.port}") as client,
     ):
-        assert await call(lambda: client.upgrade_to_ssl_async(TLS12, HostName("a"))) == errors.E_NOTIMPL
         assert await call(lambda: client.transfer_ownership("id")) == errors.E_NOTIMPL
         assert await call(lambda: listening.listener.transfer_ownership("id")) == errors.E_NOTIMPL
 
 
-@pytest.mark.parametrize("scheme", ["tls", "ws", "wss", "rfcomm"])
+@pytest.mark.parametrize("scheme", ["ws", "wss", "rfcomm"])
 async def test_urls_of_what_is_not_built(scheme: str) -> None:
     connecting: Coroutine[Any, Any, object] = moorings.connect(f"{scheme}://127.0.0.1:1")
     with pytest.raises(OSError, match="which Moorings does not implement yet"):

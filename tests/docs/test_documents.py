@@ -104,6 +104,7 @@ NAMED = {
     "server": moorings.Listening,
     "listener": moorings.StreamSocketListener,
     "server.listener": moorings.StreamSocketListener,
+    "listener.control": type(moorings.StreamSocketListener().control),
     "connection.limits": StreamLimits,
     "limits": StreamLimits,
     "connection.counters": moorings.StreamCounters,

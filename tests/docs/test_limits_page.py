@@ -25,6 +25,8 @@ PLACES = {
     "limits": StreamLimits,
     "ProgramSnapshot": moorings.ProgramSnapshot,
     "control": type(moorings.StreamSocket().control),
+    "information": type(moorings.StreamSocket().information),
+    "listener.control": type(moorings.StreamSocketListener().control),
     "": moorings.StreamSocketListener,
 }
 DATAGRAM_PLACES = {

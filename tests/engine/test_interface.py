@@ -24,4 +24,4 @@ def test_it_is_still_a_number() -> None:
 
 
 def test_what_counts_as_broken() -> None:
-    assert {EndReason.RESET, EndReason.TIMED_OUT} == BROKEN
+    assert {EndReason.TRUNCATED, EndReason.RESET, EndReason.TIMED_OUT} == BROKEN

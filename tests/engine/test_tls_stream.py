@@ -133,6 +133,16 @@ async def test_close_does_not_wait_for_a_silent_peer(version: str) -> None:
         assert await wire.receive() == b"unread"
 
 
+async def test_a_client_that_was_refused_after_its_handshake_closes_at_once() -> None:
+    """In TLS 1.3 the server's refusal comes late, and what the client wrote meanwhile is never acknowledged."""
+    async with stream_and_wire("TLS 1.3") as (stream, wire):
+        stream.limits.close_timeout = 1000.0
+        reset(wire.plain)
+        stream.write(b"nobody reads this")
+        await stream.aclose()
+        assert stream.end_reason in {EndReason.CLOSED_BY_US, EndReason.ABORTED, EndReason.RESET}
+
+
 @both_versions
 @both_roles
 async def test_session_tickets_are_no_unread_data(version: str, client: bool) -> None:

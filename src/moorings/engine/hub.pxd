@@ -30,6 +30,7 @@ cdef class Hub:
     cdef public Block block
     cdef public object block_view
     cdef public object inbox
+    cdef public object tls_memory
     cdef public object link_watch
     cdef public list slots
     cdef public list free_slots

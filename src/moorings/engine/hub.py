@@ -140,6 +140,7 @@ class Hub:
         "link_watch",
         "next_serial",
         "slots",
+        "tls_memory",
         "turn_scheduled",
     )
 
@@ -151,6 +152,8 @@ class Hub:
         self.block_view: Any = None
         #: The same for datagrams; the first port that receives makes it.
         self.inbox: Any = None
+        #: What TLS connections share; the first of them makes it.
+        self.tls_memory: Any = None
         #: Tells sockets with groups of changed interfaces; the first of them makes it, the last one ends it.
         self.link_watch: Any = None
         self.slots: list[Source | None] = []

@@ -243,9 +243,11 @@ class TlsSession:
         public: Any = getattr(self._made, "get_unverified_chain", None)
         try:
             chain = public() if public is not None else inner.get_unverified_chain()
+            if not chain:  # a shortened handshake leaves the certificate alone, where it leaves any
+                chain = [self._made.getpeercert(binary_form=True)]
         except (AttributeError, ValueError, ssl.SSLError):
             return []
-        return [_der(each) for each in chain or ()]
+        return [_der(each) for each in chain if each is not None]
 
 
 def _der(certificate: Any) -> bytes:

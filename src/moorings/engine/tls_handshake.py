@@ -34,12 +34,16 @@ class Handshaking(Protocol):
     def take_ciphertext(self) -> bytes: ...
 
 
-async def shake_hands(plain_socket: socket.socket, session: Handshaking, what: str) -> None:
+async def shake_hands(plain_socket: socket.socket, session: Handshaking, what: str, *, first: bytes = b"") -> None:
     """Do the handshake of `session` on a connected non-blocking socket; `what` names the connection in errors.
+
+    `first` is plaintext that still has to go out before.
 
     Raises `TlsFailure` when TLS itself fails, after the alert has been sent as far as the kernel takes it; OSError with
     a WinRT code when the connection breaks. Cancelling: *object now broken*: the peer is left in mid-handshake.
     """
+    if first:
+        await _send(plain_socket, first, what)
     while True:
         try:
             done = session.step()

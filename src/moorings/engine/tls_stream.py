@@ -157,6 +157,7 @@ class TlsStream(TcpStream):
                     return 0
                 buffered = session.has_buffered()
                 if count > 0:
+                    self.expects_tickets = False  # they come before anything else
                     self.readable = buffered or self.wire_readable
                     return count
             if not self.wire_readable:
@@ -347,8 +348,9 @@ class TlsStream(TcpStream):
             return False
         if self.write_head is not None or self.wire is not None:
             return True
-        late_tickets = self.expects_tickets and self.bytes_received == 0
-        return (late_tickets or self._has_unread()) and descriptor.unacknowledged_bytes(self.fd) > 0
+        if not self._has_unread() and (self.has_ended() or not self.expects_tickets):
+            return False  # (what a peer that has gone does not acknowledge, it never will)
+        return descriptor.unacknowledged_bytes(self.fd) > 0
 
     def _has_unread(self) -> bool:
         """Whether something that the program never read has arrived; session tickets and key updates are nothing."""

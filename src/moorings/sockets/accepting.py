@@ -6,6 +6,9 @@ The loop refers to the `Accepting`, through the engine's acceptor; the `Acceptin
 weakly. So a listener that the program drops is noticed, warns, and gives its port back. Everything here runs on the
 home thread of the listener.
 
+With a server certificate each connection first shakes hands in a task of its own, bounded in time and number; handlers
+and iterators get it afterwards. A handshake that fails is counted and told to nobody: anybody can make one fail.
+
 Accepting goes on while somebody takes the connections (handlers, or one iterator) and no limit is reached; otherwise
 new connections wait in the kernel's backlog. `update` compares the two and is called whenever one of them may have
 changed. Tasks of handlers belong to the listener: `drain` waits for them and cancels what is left.
@@ -19,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import socket
 import weakref
 from collections import deque
 from functools import partial
@@ -30,14 +34,18 @@ from moorings.engine.hub import hub_of
 from moorings.engine.interface import BROKEN
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
+from moorings.engine.tls_codec import TlsFailure, TlsSession
+from moorings.engine.tls_handshake import shake_hands
+from moorings.engine.tls_stream import TlsStream
 from moorings.foundation.background import report_from_worker, workers
 from moorings.names.endpoints import ANYWHERE
 from moorings.sockets.connection import Connection, Settings, State, post
 from moorings.sockets.listener_objects import event_args
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
+from moorings.sockets.tls_settings import ServerTlsSettings, facts_of
 
 if TYPE_CHECKING:
-    import socket
+    import ssl
     from collections.abc import Awaitable, Coroutine, Generator
 
     from moorings.foundation.home import Home
@@ -48,6 +56,8 @@ if TYPE_CHECKING:
 CONCURRENT_HANDLERS = 64
 #: Accepted connections that wait for `async for` to take them; accepting pauses beyond it.
 ITERATION_QUEUE = 64
+#: TLS handshakes at the same time; accepting pauses beyond it.
+HANDSHAKES_LIMIT = 256
 #: Seconds that `drain` gives cancelled handler tasks to clean up.
 CANCEL_TIMEOUT = 5.0
 
@@ -104,6 +114,8 @@ class Accepting:
         "acceptor",
         "broken",
         "ending",
+        "handshakes",
+        "handshakes_failed",
         "home",
         "iterating",
         "local_sockaddr",
@@ -113,11 +125,13 @@ class Accepting:
         "place",
         "port",
         "running",
+        "secure",
         "settings",
         "state",
         "stopped",
         "taken",
         "tasks",
+        "tls",
         "untaken",
     )
 
@@ -125,6 +139,11 @@ class Accepting:
         self.owner = weakref.ref(owner)
         self.place = place
         self.settings = Settings()
+        self.tls = ServerTlsSettings()
+        #: The context that new handshakes use; None for plain TCP.
+        self.secure: ssl.SSLContext | None = None
+        self.handshakes: dict[asyncio.Task[None], socket.socket] = {}
+        self.handshakes_failed = 0
         self.state = State.NEW
         self.home: Home | None = None
         self.acceptor: Acceptor | None = None
@@ -174,7 +193,10 @@ class Accepting:
                 left_over = self.taken.popleft()
                 self._deliver(event_args(left_over._connection, self.place, left_over))
             wanted = handled and self.running < CONCURRENT_HANDLERS
-        full = self.max_connections is not None and len(self.open) >= self.max_connections
+        busy = len(self.handshakes)
+        full = busy >= HANDSHAKES_LIMIT or (
+            self.max_connections is not None and len(self.open) + busy >= self.max_connections
+        )
         if wanted and not full and not self.stopped:
             acceptor.resume()
         else:
@@ -192,6 +214,8 @@ class Accepting:
         acceptor, self.acceptor = self.acceptor, None
         if acceptor is not None:
             acceptor.close()
+        for task in self.handshakes:
+            task.cancel()
         self.untaken += len(self.taken)
         while self.taken:
             self.taken.popleft().abort()
@@ -209,13 +233,53 @@ class Accepting:
     # -- connections -------------------------------------------------------------------------------------------------
 
     def _accept(self, connected: socket.socket | int, address: Any) -> None:
+        if self.secure is None:
+            self._take(connected, address, None)
+            return
+        assert self.home is not None
+        plain_socket = socket.socket(fileno=connected) if isinstance(connected, int) else connected
+        task = self.home.loop.create_task(self._shake_hands(self.secure, plain_socket, address))
+        self.handshakes[task] = plain_socket
+        task.add_done_callback(self._handshake_ended)
+        self.update()
+
+    async def _shake_hands(self, secure: ssl.SSLContext, plain_socket: socket.socket, address: Any) -> None:
+        try:
+            async with asyncio.timeout(self.tls.handshake_timeout):
+                session = TlsSession(secure, server_side=True)
+                await shake_hands(plain_socket, session, str(self))
+        except (TlsFailure, OSError):
+            self.handshakes_failed += 1
+            plain_socket.close()
+            return
+        except BaseException:
+            plain_socket.close()
+            raise
+        self._take(plain_socket, address, session)
+
+    def _handshake_ended(self, task: asyncio.Task[None]) -> None:
+        plain_socket = self.handshakes.pop(task)
+        if task.cancelled():
+            plain_socket.close()  # perhaps before the task had begun
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # a mistake in the library
+            self._report(error, self)
+        self.update()
+        self._changed()
+
+    def _take(self, connected: socket.socket | int, address: Any, session: TlsSession | None) -> None:
+        """Make a connection of a descriptor, and hand it on."""
         home = self.home
         assert home is not None
         connection = Connection(self.settings)
         connection.accepted = True
         try:
             self.settings.apply_to_accepted(connected)
-            stream = TcpStream(hub_of(home), connected, connection)
+            if session is None:
+                stream = TcpStream(hub_of(home), connected, connection)
+            else:
+                stream = TlsStream(hub_of(home), connected, connection, session)
+                connection.tls = facts_of(session)
         except OSError as error:
             if isinstance(connected, int):
                 os.close(connected)
@@ -410,5 +474,5 @@ class Accepting:
         return DrainReport(self.accepted, waiting - len(left), len(left) + self.untaken, self.broken)
 
     async def _until_idle(self, current: asyncio.Task[Any] | None) -> None:
-        while self.open or self.running or any(task is not current for task in self.tasks):
+        while self.open or self.running or self.handshakes or any(task is not current for task in self.tasks):
             await self._change()

@@ -25,13 +25,16 @@ from moorings.foundation.gate import Gate
 from moorings.names.endpoints import endpoint_text
 from moorings.names.host_name import host_name_from_sockaddr
 from moorings.sockets.enums import SocketProtectionLevel, SocketQualityOfService
+from moorings.sockets.tls_settings import DEFAULT_TLS, TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from moorings.certificates.certificate import Certificate
     from moorings.engine.tcp_stream import TcpStream
     from moorings.foundation.home import Home
     from moorings.names.host_name import HostName
+    from moorings.sockets.tls_settings import TlsFacts
 
 # SO_PRIORITY 6 is the interactive band of the default queueing discipline (tc-prio(8)); IPTOS_LOWDELAY from ip(7).
 _INTERACTIVE_PRIORITY = 6
@@ -59,7 +62,8 @@ class Settings:
     no_delay: bool = True
     keep_alive: bool = False
     serialize_connection_attempts: bool = False
-    client_certificate: Any = None
+    client_certificate: Certificate | None = None
+    tls: TlsSettings = DEFAULT_TLS
     min_protection_level: SocketProtectionLevel = SocketProtectionLevel.UNSPECIFIED
 
     def apply(self, plain_socket: socket.socket) -> None:
@@ -154,6 +158,7 @@ class Connection:
         "ignorable_errors",
         "local_sockaddr",
         "on_finished",
+        "on_last_look",
         "opened_at",
         "peak_rtt",
         "rates",
@@ -162,6 +167,7 @@ class Connection:
         "settings",
         "state",
         "stream",
+        "tls",
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -180,6 +186,10 @@ class Connection:
         self.peak_rtt = 0
         self.rates: Any = None
         self.on_finished: Callable[[Connection], object] | None = None
+        #: Called with the stream before its descriptor goes.
+        self.on_last_look: Callable[[TcpStream], object] | None = None
+        #: What is known of the last TLS handshake.
+        self.tls: TlsFacts | None = None
 
     def opened(self, stream: TcpStream, remote_sockaddr: Any, local_sockaddr: Any = None) -> None:
         """The connection stands. The local address, where it is not known, is asked from the kernel when needed."""
@@ -196,6 +206,10 @@ class Connection:
         """The descriptor is about to go: keep what can be asked only now."""
         self.state = State.CLOSED
         self.local_address_of(stream.fd)
+        on_last_look = self.on_last_look
+        self.on_last_look = None
+        if on_last_look is not None:
+            on_last_look(stream)
         self.final_info = tcp_info.read_raw(stream.fd)
         # The stream must not refer back to us: what refers to each other stays until the garbage collector comes.
         stream.label = Name(self)

@@ -8,14 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
-from moorings.foundation.projection import Object, check_enum, final, not_constructible
+from moorings.foundation.projection import Object, check_enum, check_float, check_object, final, not_constructible
 from moorings.sockets.connection import Connection, Settings, post, require_new
 from moorings.sockets.enums import SocketQualityOfService
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
 from moorings.sockets.stream_socket_control import check_buffer_size, check_hop_limit
+from moorings.sockets.tls_settings import check_alpn
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable, Sequence
+
+    from moorings.certificates.certificate import Certificate
+    from moorings.certificates.trust import TrustAnchors
     from moorings.sockets.accepting import Accepting
+    from moorings.sockets.tls_settings import ServerTlsSettings
 
 
 @final
@@ -88,6 +95,81 @@ class StreamSocketListenerControl(Object):
         self._require_new("keep_alive")
         self._settings.keep_alive = bool(value)
 
+    # -- TLS, which WinRT's listeners do not have ----------------------------------------------------------------------
+
+    @property
+    def server_certificate(self) -> Certificate | None:
+        """The certificate, with its key and chain, that clients get in the TLS handshake; None (default): plain TCP.
+
+        On a listener that has one it may be replaced at any time, without a gap: handshakes from then on use the new
+        one, and where it cannot be used the old one stays. Not in WinRT. Errors: TypeError; E_INVALIDARG for one
+        without a private key, or one that OpenSSL does not take; E_ILLEGAL_METHOD_CALL on a bound listener without TLS.
+        """
+        return self._accepting.tls.certificate
+
+    @server_certificate.setter
+    def server_certificate(self, value: Certificate | None) -> None:
+        accepting = self._accepting
+        if accepting.secure is None or value is None:
+            self._require_new("server_certificate")
+        if value is None:
+            accepting.tls.certificate = None
+            return
+        from moorings.certificates.certificate import Certificate  # noqa: PLC0415 (only who uses TLS pays for it)
+
+        check_object(value, Certificate, "server_certificate")
+        if accepting.secure is not None:
+            accepting.secure = make_secure(accepting.tls, value)
+        elif not value.has_private_key:
+            raise errors.invalid_argument("server_certificate: the certificate has no private key")
+        accepting.tls.certificate = value
+
+    @property
+    def client_trust_anchors(self) -> TrustAnchors | None:
+        """With these each client needs a certificate that leads to one of them; None (default) asks for none.
+
+        Not in WinRT. Errors: TypeError for what is no TrustAnchors.
+        """
+        return self._accepting.tls.client_anchors
+
+    @client_trust_anchors.setter
+    def client_trust_anchors(self, value: TrustAnchors | None) -> None:
+        from moorings.certificates.trust import TrustAnchors  # noqa: PLC0415 (only who uses TLS pays for it)
+
+        if value is not None and not isinstance(value, TrustAnchors):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"client_trust_anchors takes TrustAnchors or None, not {type(value).__name__}")
+        self._require_new("client_trust_anchors")
+        self._accepting.tls.client_anchors = value
+
+    @property
+    def alpn_protocols(self) -> Sequence[str]:
+        """Application protocols (RFC 7301), the best one first; the first that a client offers too is used.
+
+        Not in WinRT. Errors: TypeError; E_INVALIDARG for a name that is empty, not ASCII, or longer than 255.
+        """
+        return self._accepting.tls.alpn
+
+    @alpn_protocols.setter
+    def alpn_protocols(self, value: Iterable[str]) -> None:
+        names = check_alpn(value)
+        self._require_new("alpn_protocols")
+        self._accepting.tls.alpn = names
+
+    @property
+    def handshake_timeout(self) -> float:
+        """Seconds that a client has for its TLS handshake; default 60. Not in WinRT.
+
+        It may be changed at any time. Errors: TypeError and ValueError for what is no number above 0.
+        """
+        return self._accepting.tls.handshake_timeout
+
+    @handshake_timeout.setter
+    def handshake_timeout(self, value: float) -> None:
+        number = check_float(value, "handshake_timeout")
+        if not number > 0:
+            raise ValueError("handshake_timeout must be a number of seconds above 0")
+        self._accepting.tls.handshake_timeout = number
+
 
 @final
 @not_constructible
@@ -129,6 +211,13 @@ class StreamSocketListenerConnectionReceivedEventArgs(Object):
             return
         if stream.home.on_home_thread() or not post(stream.home, stream.close):
             stream.close()
+
+
+def make_secure(settings: ServerTlsSettings, certificate: Certificate) -> ssl.SSLContext:
+    """The context of a listener. Errors: E_INVALIDARG for a certificate without key, or that OpenSSL does not take."""
+    from moorings.sockets.tls_context import server_context  # noqa: PLC0415 (only who uses TLS pays for it)
+
+    return server_context(certificate, settings.client_anchors, settings.alpn)
 
 
 def listener_control(accepting: Accepting) -> StreamSocketListenerControl:

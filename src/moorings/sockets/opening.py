@@ -44,11 +44,10 @@ def check_protection_level(value: Any, member: str) -> SocketProtectionLevel:
     return level
 
 
-def refuse_unbuilt(level: SocketProtectionLevel, settings: Settings, member: str) -> None:
-    """Refuse a checked level other than PLAIN_SOCKET.
+def check_tls_level(level: SocketProtectionLevel, settings: Settings, member: str) -> None:
+    """Check a level against `control.min_protection_level`; PLAIN_SOCKET has nothing to check.
 
-    Errors: E_INVALIDARG below the floor of `control.min_protection_level`; ERROR_NOT_SUPPORTED for SSL 3; E_NOTIMPL
-    for TLS until it is built.
+    Errors: E_INVALIDARG below the floor; ERROR_NOT_SUPPORTED for SSL 3.
     """
     if level == SocketProtectionLevel.PLAIN_SOCKET:
         return
@@ -57,7 +56,6 @@ def refuse_unbuilt(level: SocketProtectionLevel, settings: Settings, member: str
         raise errors.invalid_argument(f"{member}: min_protection_level {floor.name} is above {level.name}")
     if level == SocketProtectionLevel.SSL3_ALLOW_WEAK_ENCRYPTION:
         raise errors.not_supported(f"{member} with SSL 3", "a TLS library that still has SSL 3; ask for TLS12 or TLS13")
-    raise errors.not_implemented(f"{member} with protection level {level.name}", "TLS")
 
 
 def check_remote(host: Any, service: Any, member: str) -> None:

@@ -171,7 +171,7 @@ class StreamFace:
         """Close at once: the peer sees a reset, what was queued is lost. Never waits; may be called twice."""
         connection = self._connection
         stream = connection.stream
-        if stream is None:
+        if stream is None or connection.state == State.BUSY:
             self.close()
         else:
             connection.state = State.CLOSED

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from moorings import errors
 from moorings.connectivity.network_adapter import NetworkAdapter
 from moorings.engine.hub import hub_of
+from moorings.engine.interface import EndReason
 from moorings.engine.tcp_stream import TcpStream
 from moorings.foundation.closable import IClosable
 from moorings.foundation.home import Home, current_home
@@ -45,22 +46,24 @@ from moorings.sockets.opening import (
     Opener,
     check_protection_level,
     check_remote,
+    check_tls_level,
     refuse_bluetooth,
-    refuse_unbuilt,
 )
 from moorings.sockets.ownership import StreamBrokerMembers
 from moorings.sockets.python_face import StreamFace
 from moorings.sockets.socket_streams import SocketInputStream, SocketOutputStream
 from moorings.sockets.stream_socket_control import StreamSocketControl, control_of
 from moorings.sockets.stream_socket_information import StreamSocketInformation, information_of
+from moorings.sockets.upgrading import check_upgradable, upgrade
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from moorings.engine.interface import Detached, EndReason
+    from moorings.engine.interface import Detached
     from moorings.foundation.async_info import IAsyncAction, IAsyncOperation
     from moorings.foundation.operation import Operation
+    from moorings.sockets.tls_client import ClientHandshake
     from moorings.streams.interfaces import IInputStream, IOutputStream
 
 T = TypeVar("T")
@@ -185,8 +188,11 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
 
         Errors: TypeError for wrong types; E_INVALIDARG for a None host, a service that is "", out of range or no name,
         a None adapter, or a level that TCP does not have; RO_E_CLOSED after `close()`, else E_ILLEGAL_METHOD_CALL
-        unless new; E_NOTIMPL for TLS levels and Bluetooth hosts. Through the action: the errors of name look-up and
-        connecting, with `attempts` for each address. Cancellation: *nothing happened*, *retry safe*. Source: WinRT
+        unless new; E_NOTIMPL for Bluetooth hosts. For TLS levels also E_INVALIDARG where `control` lists an error that
+        cannot be ignored, or a floor above the level. Through the action: the errors of name look-up and connecting,
+        with `attempts` for each address; of TLS, CERT_E_* and its like with `status` CERTIFICATE_... where the server's
+        certificate is not accepted (`information` has certificate and errors then), and SEC_E_* for the rest. The
+        handshake has no deadline of its own. Cancellation: *nothing happened*, *retry safe*. Source: WinRT
         StreamSocket.ConnectAsync.
         """
         count = len(arguments)
@@ -233,27 +239,47 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         connection = self._connection
         refuse_bluetooth(host, member)
         refuse_bluetooth(local[0], member)
-        refuse_unbuilt(level, connection.settings, member)
+        handshake = self._prepare_tls(level, host, service, member)
         home = connection.home or current_home()
         home.usable(member)
         start(connection, lambda: self._require(member))
+        connection.tls = None
         connection.home = home
         connection.host_name = host
         connection.service_name = service
         opener = Opener(connection.settings, host, service, local, adapter)
-        operation = start_operation(home, self._open(home, opener), Kind.ACTION, undo=self._undo_connect)
+        operation = start_operation(home, self._open(home, opener, handshake), Kind.ACTION, undo=self._undo_connect)
         self._connect_operation = operation
         if connection.state != State.BUSY:
             self._connect_operation = None  # another thread has ended it meanwhile
         return operation
 
-    async def _open(self, home: Home, opener: Opener) -> None:
+    def _prepare_tls(
+        self, level: SocketProtectionLevel, host: HostName, service: str, member: str
+    ) -> Callable[[Home], ClientHandshake] | None:
+        """Check what a handshake needs before anything starts; None where there will be none."""
+        if level == SocketProtectionLevel.PLAIN_SOCKET:
+            return None
+        connection = self._connection
+        check_tls_level(level, connection.settings, member)
+        from moorings.sockets.tls_client import (  # noqa: PLC0415 (only those who use TLS pay for it)
+            ClientHandshake,
+            check_ignorable,
+        )
+
+        ignorable = check_ignorable(connection, member)
+        return lambda home: ClientHandshake(home, connection, level, host, service, ignorable)
+
+    async def _open(self, home: Home, opener: Opener, handshake: Callable[[Home], ClientHandshake] | None) -> None:
         connection = self._connection
         plain_socket, remote = await opener.open()
         try:
             if connection.state != State.BUSY:
                 raise errors.aborted(f"{connection} was closed while it was connecting")
-            self._adopt(home, plain_socket, remote)
+            if handshake is None:
+                self._adopt(home, plain_socket, remote)
+            else:
+                self._take_stream(await handshake(home).run(plain_socket), remote)
         except BaseException:
             plain_socket.close()
             raise
@@ -279,6 +305,15 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         connection.opened(stream, remote)
         self._attach(stream)
 
+    def _take_stream(self, stream: TcpStream, remote: Any) -> None:
+        """Open with a stream on which the handshake is done."""
+        connection = self._connection
+        if connection.state != State.BUSY:
+            stream.abort()
+            raise errors.aborted(f"{connection} was closed while it was connecting")
+        connection.opened(stream, remote)
+        self._attach(stream)
+
     def _attach(self, stream: TcpStream) -> None:
         self._lifeline = Lifeline(stream, self._place)
 
@@ -289,11 +324,16 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     def upgrade_to_ssl_async(
         self, protection_level: SocketProtectionLevel, validation_host_name: HostName, /
     ) -> IAsyncAction:
-        """Start TLS on the open connection (STARTTLS). Fails with E_NOTIMPL 0x80004001 until TLS is built.
+        """Start TLS on the open connection (STARTTLS): name check and SNI use `validation_host_name`.
+
+        The server must have agreed to it, and nothing it said may be unread: bytes that came before the handshake and
+        were not read fail the upgrade (SEC_E_ILLEGAL_MESSAGE), since they may be somebody else's. Streams, readers and
+        writers of the socket go on to work, encrypted. A failed or cancelled upgrade closes the socket; `information`
+        has the server's certificate and its errors then, too.
 
         Errors: E_INVALIDARG for a level without TLS or a None host; E_ILLEGAL_METHOD_CALL unless open, for an accepted
-        socket, and while a read or write is pending.
-        Source: WinRT StreamSocket.UpgradeToSslAsync.
+        socket, where TLS has been started or writing was ended, and while a read or write is pending; else as
+        `connect_async`. Cancellation: *object now broken*. Source: WinRT StreamSocket.UpgradeToSslAsync.
         """
         member = "upgrade_to_ssl_async"
         level = check_protection_level(protection_level, member)
@@ -301,12 +341,41 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
             raise errors.invalid_argument(f"{member}: PLAIN_SOCKET is no TLS level")
         check_object(validation_host_name, HostName, f"{member}: validation host")
         stream = self._stream(member)
-        if self._connection.accepted:
-            raise errors.illegal_call(f"{self._connection}: {member}", "the accepting side cannot upgrade")
-        if stream.busy():
-            raise errors.illegal_call(f"{self._connection}: {member} while I/O is pending", "await it first")
-        refuse_unbuilt(level, self._connection.settings, member)
-        raise errors.not_implemented(member, "TLS")
+        connection = self._connection
+        check_upgradable(connection, stream, member)
+        port = "" if not connection.remote_sockaddr else str(connection.remote_sockaddr[1])
+        handshake = self._prepare_tls(level, validation_host_name, port, member)
+        assert handshake is not None
+        start(connection, lambda: self._require(member))
+        home = stream.home
+        operation = start_operation(
+            home, self._upgrade(stream, handshake(home)), Kind.ACTION, undo=lambda: self._undo_upgrade(stream)
+        )
+        self._connect_operation = operation
+        if connection.state != State.BUSY:
+            self._connect_operation = None  # another thread has ended it meanwhile
+        return operation
+
+    async def _upgrade(self, stream: TcpStream, handshake: ClientHandshake) -> None:
+        remote = self._connection.remote_sockaddr
+        upgraded = await upgrade(self._connection, stream, handshake)
+        self._take_stream(upgraded, remote)
+        for public in (self._input, self._output):
+            if public is not None:
+                public.stream = upgraded
+                public.lifeline = self._lifeline
+        self._connect_operation = None
+
+    def _undo_upgrade(self, stream: TcpStream) -> None:
+        """The upgrade failed or was cancelled: nobody knows any more what the peer takes the next byte for."""
+        self._connect_operation = None
+        current = self._connection.stream
+        if current is not None:
+            current.abort()
+        stream.abort()
+        if stream.end_reason == EndReason.DETACHED:
+            stream.end_reason = EndReason.ABORTED
+        self._connection.state = State.CLOSED
 
     # -- streams, control, information -------------------------------------------------------------------------------
 

@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.certificates.enums import ChainValidationResult
-from moorings.foundation.projection import Object, check_enum, check_uint, final, not_constructible
+from moorings.foundation.projection import (
+    Object,
+    check_enum,
+    check_object,
+    check_str,
+    check_uint,
+    final,
+    not_constructible,
+)
+from moorings.names.host_name import HostName
 from moorings.sockets.connection import Connection, State, require_new
 from moorings.sockets.enums import BLUETOOTH_LEVELS, SocketProtectionLevel, SocketQualityOfService
+from moorings.sockets.tls_settings import check_alpn
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence
+    from collections.abc import Iterable, MutableSequence, Sequence
+
+    from moorings.certificates.certificate import Certificate
+    from moorings.certificates.trust import TrustAnchors
 
 _INT_MAX = 0x7FFFFFFF
 
@@ -137,19 +150,71 @@ class StreamSocketControl(Object):
         self._connection.settings.serialize_connection_attempts = bool(value)
 
     @property
-    def client_certificate(self) -> Any:
-        """The certificate that a TLS server gets when it asks; None by default.
+    def client_certificate(self) -> Certificate | None:
+        """The certificate that a TLS server gets when it asks; None by default. It may be set until the handshake.
 
-        Errors: E_NOTIMPL 0x80004001 when set to anything but None, until TLS is built.
+        A server sees it only after its own certificate has been accepted. Errors: TypeError for what is no Certificate;
+        E_INVALIDARG for one without its private key.
         """
         return self._connection.settings.client_certificate
 
     @client_certificate.setter
-    def client_certificate(self, value: Any) -> None:
+    def client_certificate(self, value: Certificate | None) -> None:
         self._require_no_handshake("client_certificate")
         if value is not None:
-            raise errors.not_implemented("StreamSocketControl.client_certificate", "TLS")
-        self._connection.settings.client_certificate = None
+            from moorings.certificates.certificate import Certificate  # noqa: PLC0415 (only who uses TLS pays for it)
+
+            check_object(value, Certificate, "client_certificate")
+            if not value.has_private_key:
+                raise errors.invalid_argument("client_certificate: the certificate has no private key")
+        self._connection.settings.client_certificate = value
+
+    @property
+    def trust_anchors(self) -> TrustAnchors | None:
+        """Whom to trust in TLS handshakes; None (default) is what OpenSSL trusts on this machine. Not in WinRT.
+
+        Errors: TypeError for what is no TrustAnchors.
+        """
+        return self._connection.settings.tls.anchors
+
+    @trust_anchors.setter
+    def trust_anchors(self, value: TrustAnchors | None) -> None:
+        from moorings.certificates.trust import TrustAnchors  # noqa: PLC0415 (only who uses TLS pays for it)
+
+        self._require_no_handshake("trust_anchors")
+        if value is not None and not isinstance(value, TrustAnchors):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"trust_anchors takes TrustAnchors or None, not {type(value).__name__}")
+        self._change_tls(anchors=value)
+
+    @property
+    def server_name(self) -> str:
+        """The name that TLS asks for (SNI) and checks; "" (default) is the host that is connected to. Not in WinRT.
+
+        Errors: TypeError; E_INVALIDARG for what is no host name.
+        """
+        return self._connection.settings.tls.server_name
+
+    @server_name.setter
+    def server_name(self, value: str) -> None:
+        self._require_no_handshake("server_name")
+        self._change_tls(server_name=HostName(value).canonical_name if check_str(value, "server_name") else "")
+
+    @property
+    def alpn_protocols(self) -> Sequence[str]:
+        """Application protocols to offer (RFC 7301), the best one first, such as ("h2", "http/1.1"). Not in WinRT.
+
+        Errors: TypeError; E_INVALIDARG for a name that is empty, not ASCII, or longer than 255.
+        """
+        return self._connection.settings.tls.alpn
+
+    @alpn_protocols.setter
+    def alpn_protocols(self, value: Iterable[str]) -> None:
+        self._require_no_handshake("alpn_protocols")
+        self._change_tls(alpn=check_alpn(value))
+
+    def _change_tls(self, **changes: Any) -> None:
+        settings = self._connection.settings
+        settings.tls = settings.tls._replace(**changes)
 
     @property
     def min_protection_level(self) -> SocketProtectionLevel:

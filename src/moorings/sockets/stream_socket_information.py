@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from moorings import errors
 from moorings.certificates.enums import ChainValidationResult
+from moorings.certificates.verify_codes import severity_of
 from moorings.engine.tcp_info import NO_SAMPLE
 from moorings.foundation.projection import Object, final, not_constructible
 from moorings.foundation.vectors import VectorView
@@ -19,6 +21,7 @@ from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from moorings.certificates.certificate import Certificate
     from moorings.engine.tcp_info import TcpInfo
     from moorings.sockets.connection import Connection
 
@@ -103,8 +106,9 @@ class StreamSocketInformation(Object):
 
     @property
     def protection_level(self) -> SocketProtectionLevel:
-        """PLAIN_SOCKET; the negotiated version once TLS is built."""
-        return SocketProtectionLevel.PLAIN_SOCKET
+        """The TLS version in use, TLS12 or TLS13, also after the end; PLAIN_SOCKET without TLS."""
+        facts = self._connection.tls
+        return SocketProtectionLevel.PLAIN_SOCKET if facts is None else facts.level
 
     @property
     def session_key(self) -> None:
@@ -145,24 +149,87 @@ class StreamSocketInformation(Object):
         )
 
     @property
-    def server_certificate(self) -> Any:
-        """The server's certificate after a TLS handshake, also after a failed one; None without TLS."""
-        return None
+    def server_certificate(self) -> Certificate | None:
+        """The server's certificate after a TLS handshake, also after a failed one; None without TLS.
+
+        Errors: ERROR_NOT_SUPPORTED without the extra `tls`.
+        """
+        facts = self._connection.tls
+        if facts is None or self._connection.accepted or not facts.chain:
+            return None
+        return _certificate(facts.chain[0])
 
     @property
     def server_certificate_error_severity(self) -> SocketSslErrorSeverity:
-        """How bad the certificate errors were; NONE without TLS."""
-        return SocketSslErrorSeverity.NONE
+        """How bad the certificate errors were, the worst of them; NONE without any."""
+        return SocketSslErrorSeverity(int(severity_of(self.server_certificate_errors)))
 
     @property
     def server_certificate_errors(self) -> Sequence[ChainValidationResult]:
-        """Certificate errors met in the handshake; empty without TLS."""
-        return VectorView[ChainValidationResult](())
+        """Everything that is wrong with the server's certificate, ignored or not; empty where it is in order."""
+        facts = self._connection.tls
+        return VectorView[ChainValidationResult](() if facts is None else facts.errors)
 
     @property
     def server_intermediate_certificates(self) -> Sequence[Any]:
-        """Certificates the server sent besides its own; empty without TLS."""
-        return VectorView[Any](())
+        """Certificates the server sent besides its own, also after a failed handshake; empty without TLS.
+
+        Errors: ERROR_NOT_SUPPORTED without the extra `tls`.
+        """
+        facts = self._connection.tls
+        if facts is None or self._connection.accepted:
+            return VectorView[Any](())
+        found = (_certificate(der) for der in facts.chain[1:])
+        return VectorView[Any](tuple(each for each in found if each is not None))
+
+    # -- not in WinRT ------------------------------------------------------------------------------------------------
+
+    @property
+    def client_certificate(self) -> Certificate | None:
+        """Of an accepted connection: the certificate that the client showed; None for none. Not in WinRT.
+
+        Errors: ERROR_NOT_SUPPORTED without the extra `tls`.
+        """
+        facts = self._connection.tls
+        if facts is None or not self._connection.accepted or not facts.chain:
+            return None
+        return _certificate(facts.chain[0])
+
+    @property
+    def requested_server_name(self) -> str:
+        """Of an accepted connection: the name that the client asked for (SNI); "" for none. Not in WinRT."""
+        facts = self._connection.tls
+        return "" if facts is None else facts.requested_name
+
+    @property
+    def alpn_protocol(self) -> str:
+        """The application protocol that both sides agreed on; "" for none. Not in WinRT."""
+        facts = self._connection.tls
+        return "" if facts is None else facts.alpn
+
+    @property
+    def cipher(self) -> str:
+        """The name of the TLS cipher suite; "" without TLS. Not in WinRT."""
+        facts = self._connection.tls
+        return "" if facts is None else facts.cipher
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier session shortened the TLS handshake. Not in WinRT."""
+        facts = self._connection.tls
+        return False if facts is None else facts.resumed
+
+
+def _certificate(der: bytes) -> Certificate | None:
+    """What a peer sent; None where it is no certificate."""
+    from moorings.certificates.certificate import make_certificate  # noqa: PLC0415 (only who uses TLS pays for it)
+
+    try:
+        return make_certificate(der)
+    except OSError as error:
+        if getattr(error, "winerror", None) != errors.E_INVALIDARG:
+            raise
+        return None
 
 
 def _peaked(info: TcpInfo) -> bool:

@@ -40,6 +40,7 @@ from moorings.sockets.listener_objects import (
     StreamSocketListenerInformation,
     listener_control,
     listener_information,
+    make_secure,
 )
 from moorings.sockets.opening import check_protection_level, refuse_bluetooth
 from moorings.sockets.ownership import ListenerBrokerMembers
@@ -77,6 +78,7 @@ RULES = {
     "drain": _ALWAYS,
     "max_connections": _ALWAYS,
     "open_connections": _ALWAYS,
+    "handshakes_failed": _ALWAYS,
 }
 
 HINTS = {
@@ -162,6 +164,8 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
         self._require(member)
         refuse_bluetooth(host, member)
         accepting = self._accepting
+        certificate = accepting.tls.certificate
+        accepting.secure = None if certificate is None else make_secure(accepting.tls, certificate)
         home = accepting.home or current_home()
         home.usable(member)
         start(accepting, lambda: self._require(member))
@@ -269,6 +273,11 @@ class StreamSocketListener(ListenerBrokerMembers, IClosable):
     def open_connections(self) -> int:
         """Accepted connections that have not ended."""
         return len(self._accepting.open)
+
+    @property
+    def handshakes_failed(self) -> int:
+        """Connections whose TLS handshake failed, or took longer than `control.handshake_timeout`. Not in WinRT."""
+        return self._accepting.handshakes_failed
 
     # -- ending ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,201 @@
+"""TLS as a client: from a connected descriptor to a stream whose server was accepted, or to the reasons why it was not.
+
+Two paths, one verdict. Where no error may be ignored, the standard library verifies in its usual way; when it refuses,
+the offline validator names everything that is wrong with the chain that came. Where some may be ignored, pyOpenSSL asks
+about each error inside the handshake, and the same validator has judged the same chain before the first answer. A chain
+that OpenSSL refuses for something the validator does not know is refused, with OpenSSL's own finding; one to which
+OpenSSL, which checks no policies, and the check of the name have no objection is accepted.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from moorings import errors
+from moorings.certificates.enums import ChainValidationResult
+from moorings.certificates.validation import IGNORABLE, find_errors, hresult_of, result_of_verify_code
+from moorings.engine.hub import hub_of
+from moorings.engine.tls_codec import FailureKind, TlsFailure, TlsSession, error_of
+from moorings.engine.tls_handshake import shake_hands
+from moorings.engine.tls_stream import TlsStream
+from moorings.names.endpoints import endpoint_text
+from moorings.names.enums import HostNameType
+from moorings.sockets.enums import SocketProtectionLevel
+from moorings.sockets.tls_context import ContextKey, KeptSession, memory_of
+from moorings.sockets.tls_settings import TlsFacts, facts_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from moorings.certificates.trust import TrustAnchors
+    from moorings.engine.tcp_stream import TcpStream
+    from moorings.foundation.home import Home
+    from moorings.names.host_name import HostName
+    from moorings.sockets.connection import Connection
+
+__all__ = ["ClientHandshake", "check_ignorable"]
+
+_Result = ChainValidationResult
+
+
+def check_ignorable(connection: Connection, member: str) -> frozenset[ChainValidationResult]:
+    """The errors that the next handshake ignores. E_INVALIDARG for one that is fatal."""
+    listed = frozenset(connection.ignorable_errors or ())
+    fatal = [_Result(each) for each in sorted(listed - IGNORABLE)]
+    if fatal:
+        names = ", ".join(each.name or str(int(each)) for each in fatal)
+        raise errors.invalid_argument(f"{member}: ignorable_server_certificate_errors has {names}, never to be ignored")
+    return listed
+
+
+class ClientHandshake:
+    """One handshake of one connection, with the settings of the moment at which it was made."""
+
+    def __init__(
+        self,
+        home: Home,
+        connection: Connection,
+        level: SocketProtectionLevel,
+        host: HostName,
+        port: str,
+        ignorable: frozenset[ChainValidationResult],
+    ) -> None:
+        settings = connection.settings
+        self._home = home
+        self._connection = connection
+        self._ignorable = ignorable
+        self._port = port
+        self._host = host
+        self._alpn = settings.tls.alpn
+        self._key = ContextKey(
+            level,
+            settings.min_protection_level,
+            settings.tls.anchors,
+            settings.client_certificate,
+            self._alpn,
+        )
+        self._name = settings.tls.server_name or _name_to_check(host)
+        self._is_address = not settings.tls.server_name and host.type != HostNameType.DOMAIN_NAME
+        self._errors: tuple[ChainValidationResult, ...] | None = None
+        self._found: list[ChainValidationResult] = []
+        self._kept: KeptSession | None = None
+
+    def __str__(self) -> str:
+        return f"StreamSocket to {endpoint_text(self._host.display_name, self._port)}"
+
+    async def run(self, plain_socket: socket.socket, *, unsent: bytes = b"") -> TlsStream:
+        """Shake hands on a connected non-blocking socket; the stream owns it then, otherwise the caller still does.
+
+        `unsent` is plaintext that goes out before.
+
+        `connection.tls` has the facts afterwards, also of a failed handshake. Raises OSError: the certificate's errors
+        with their own codes; SEC_E_* for what else is wrong with TLS; those of the connection.
+        """
+        connection = self._connection
+        connection.tls = TlsFacts()
+        session = self._make_session()
+        try:
+            await shake_hands(plain_socket, session, str(self), first=unsent)
+        except TlsFailure as failure:
+            connection.tls = self._facts(session)._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
+            if failure.kind is FailureKind.CERTIFICATE:
+                raise self._refused(failure) from failure
+            raise error_of(failure, f"{self}: the TLS handshake failed") from failure
+        connection.tls = facts = self._facts(session)
+        stream = TlsStream(
+            hub_of(self._home), plain_socket, connection, session, expects_tickets=session.version() == "TLSv1.3"
+        )
+        if not self._ignorable:
+            connection.on_last_look = self._keep_session(facts)
+        return stream
+
+    def _make_session(self) -> Any:
+        memory = memory_of(hub_of(self._home))
+        if self._ignorable:
+            from moorings.certificates.libraries import require  # noqa: PLC0415
+
+            require("ignoring certificate errors one by one", "OpenSSL")
+            from moorings.engine.tls_full_codec import FullTlsSession  # noqa: PLC0415 (the extra `tls`)
+
+            sni = "" if self._is_address else self._name
+            context = memory.full(self._key)
+            return FullTlsSession(context, sni=sni, alpn=self._alpn, judge=self._judge)
+        self._kept = memory.take_session(self._key, self._name, self._port)
+        resumed = None if self._kept is None else self._kept.session
+        return TlsSession(memory.fast(self._key), server_name=self._name, resumed=resumed)
+
+    def _anchors(self) -> TrustAnchors:
+        return memory_of(hub_of(self._home)).anchors(self._key.anchors)
+
+    def _validate(self, chain: list[bytes]) -> tuple[ChainValidationResult, ...]:
+        if not chain:
+            return ()
+        return find_errors(chain[0], chain[1:], server_name=self._name, anchors=self._anchors())
+
+    def _judge(self, chain: list[bytes], finding: tuple[int, int, bytes]) -> bool:
+        """The answer to one finding of OpenSSL: whether the handshake may go on."""
+        if self._errors is None:
+            self._errors = self._validate(chain)
+        code = finding[0]
+        if code:
+            result = result_of_verify_code(code, sent_intermediates=len(chain) > 1)
+            self._found.append(result)
+            return result in self._ignorable and self._ignorable.issuperset(self._errors)
+        # OpenSSL has no objection here; names it leaves to us.
+        return _Result.INVALID_NAME not in self._errors or self._ignorable.issuperset(self._errors)
+
+    def _let_pass(self) -> tuple[ChainValidationResult, ...]:
+        """The errors of an accepted certificate. What OpenSSL does not look at makes no error on either path."""
+        found = self._errors or ()
+        return found if self._found or _Result.INVALID_NAME in found else ()
+
+    def _facts(self, session: Any) -> TlsFacts:
+        facts = facts_of(session)._replace(errors=self._let_pass())
+        if facts.resumed and self._kept is not None:
+            facts = facts._replace(chain=self._kept.chain)
+        return facts
+
+    def _refused(self, failure: TlsFailure) -> OSError:
+        """The exception for a certificate that is not accepted, with all of its errors."""
+        facts = self._connection.tls
+        assert facts is not None
+        chain = list(facts.chain)
+        found = self._errors
+        if found is None:
+            try:
+                found = self._validate(chain)
+            except OSError:
+                found = ()  # without the extra `tls`, or with roots that cannot be read: what OpenSSL says remains
+        if not found or (self._ignorable and self._ignorable.issuperset(found)):
+            own = result_of_verify_code(failure.verify_code, sent_intermediates=len(chain) > 1)
+            found = tuple(sorted({*found, *self._found, own} - {_Result.SUCCESS}))
+        self._connection.tls = facts._replace(errors=found)
+        names = ", ".join(each.name for each in found)
+        fatal = [each for each in found if each not in IGNORABLE]
+        if fatal:
+            step = f"{', '.join(each.name for each in fatal)} cannot be ignored: the server needs another certificate"
+        else:
+            step = (
+                "if you know this server all the same, put them into control.ignorable_server_certificate_errors and "
+                "connect again"
+            )
+        reason = f"{self}: the certificate for {self._name!r} is not accepted: {names}; {step}"
+        return errors.make(hresult_of(found), reason)
+
+    def _keep_session(self, facts: TlsFacts) -> Callable[[TcpStream], None]:
+        memory, key, name, port = memory_of(hub_of(self._home)), self._key, self._name, self._port
+
+        def keep(stream: TcpStream) -> None:
+            session = getattr(stream, "session", None)
+            made = None if session is None or getattr(stream, "session_failed", False) else session.exported()
+            if made is not None and made.has_ticket:
+                memory.keep_session(key, name, port, KeptSession(made, facts.chain, time.monotonic()))
+
+        return keep
+
+
+def _name_to_check(host: HostName) -> str:
+    """The name of a host as certificates have it: ASCII, or an address without its scope."""
+    return host.canonical_name.partition("%")[0]

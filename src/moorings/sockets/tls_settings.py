@@ -1,0 +1,161 @@
+"""What a program asks of TLS, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from moorings import errors
+from moorings.sockets.enums import SocketProtectionLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from moorings.certificates.certificate import Certificate
+    from moorings.certificates.enums import ChainValidationResult
+    from moorings.certificates.trust import TrustAnchors
+
+__all__ = [
+    "DEFAULT_TLS",
+    "HANDSHAKE_TIMEOUT",
+    "ServerTlsSettings",
+    "TlsFacts",
+    "TlsSettings",
+    "as_anchors",
+    "as_certificate",
+    "check_alpn",
+    "facts_of",
+    "level_of_version",
+]
+
+#: Bytes of a protocol name in ALPN (RFC 7301 section 3.1).
+ALPN_NAME_LIMIT = 255
+#: Bytes of all names together.
+ALPN_LIST_LIMIT = 65535
+#: Seconds that a listener gives a client for its handshake.
+HANDSHAKE_TIMEOUT = 60.0
+
+
+class TlsSettings(NamedTuple):
+    """What StreamSocketControl has beside WinRT's members."""
+
+    anchors: TrustAnchors | None = None
+    """Whom to trust; None is the system."""
+    server_name: str = ""
+    """The name to ask for and to check; "" is the host that was connected to."""
+    alpn: tuple[str, ...] = ()
+    """Application protocols, the best one first."""
+
+
+#: What all connections share that ask for nothing.
+DEFAULT_TLS = TlsSettings()
+
+
+class TlsFacts(NamedTuple):
+    """What is known about a handshake, whether it went well or not."""
+
+    level: SocketProtectionLevel = SocketProtectionLevel.PLAIN_SOCKET
+    chain: tuple[bytes, ...] = ()
+    """What the peer sent, as DER, its own certificate first."""
+    errors: tuple[ChainValidationResult, ...] = ()
+    cipher: str = ""
+    alpn: str = ""
+    requested_name: str = ""
+    resumed: bool = False
+
+
+@dataclass(slots=True)
+class ServerTlsSettings:
+    """What StreamSocketListenerControl has beside WinRT's members."""
+
+    certificate: Certificate | None = None
+    client_anchors: TrustAnchors | None = None
+    alpn: tuple[str, ...] = ()
+    handshake_timeout: float = HANDSHAKE_TIMEOUT
+
+
+def facts_of(session: Any) -> TlsFacts:
+    """What a session says of itself after its handshake."""
+    return TlsFacts(
+        level_of_version(session.version()),
+        tuple(session.peer_chain()),
+        (),
+        session.cipher(),
+        session.alpn(),
+        session.requested_name(),
+        session.resumed(),
+    )
+
+
+_LEVELS = {
+    "TLSv1": SocketProtectionLevel.TLS10,
+    "TLSv1.1": SocketProtectionLevel.TLS11,
+    "TLSv1.2": SocketProtectionLevel.TLS12,
+    "TLSv1.3": SocketProtectionLevel.TLS13,
+}
+
+
+def level_of_version(version: str) -> SocketProtectionLevel:
+    """The level that names a version."""
+    return _LEVELS.get(version, SocketProtectionLevel.PLAIN_SOCKET)
+
+
+def check_alpn(names: Iterable[str]) -> tuple[str, ...]:
+    """Names for ALPN. Errors: TypeError; E_INVALIDARG for a name that is empty, too long, or not ASCII."""
+    if isinstance(names, str):
+        raise TypeError("alpn takes several names, such as ('h2', 'http/1.1')")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"a protocol name is a str, not {type(name).__name__}")
+        if not name or not name.isascii() or len(name) > ALPN_NAME_LIMIT:
+            raise errors.invalid_argument(f"alpn: {name!r} is no protocol name of 1 to {ALPN_NAME_LIMIT} ASCII letters")
+    if sum(len(name) + 1 for name in found) > ALPN_LIST_LIMIT:
+        raise errors.invalid_argument(f"alpn: the names have more than {ALPN_LIST_LIMIT} bytes")
+    return found
+
+
+def as_certificate(value: Any, what: str) -> Certificate | None:
+    """A Certificate with its key: one, a path to a PEM file with both, or a pair of paths; None for None.
+
+    Errors: TypeError; E_INVALIDARG where it cannot be read or has no private key; the OSError of a file.
+    """
+    from moorings.certificates.certificate import Certificate  # noqa: PLC0415 (needs the extra `tls`)
+
+    if value is None:
+        return None
+    made: Certificate
+    paths: list[Any] = [value] if isinstance(value, (str, os.PathLike)) else []
+    if isinstance(value, tuple):
+        paths = [*value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, Certificate):
+        made = value
+    elif len(paths) in {1, 2}:
+        made = Certificate.from_files(*paths)
+    else:
+        kind: str = type(cast("object", value)).__name__
+        raise TypeError(f"{what} takes a Certificate, a path, or a pair of paths, not {kind}")
+    if not made.has_private_key:
+        raise errors.invalid_argument(f"{what}: the certificate has no private key; give its key file, too")
+    return made
+
+
+def as_anchors(value: Any, what: str) -> TrustAnchors | None:
+    """Whom to trust: TrustAnchors, a path to a file or directory, octets in PEM or DER; None for None (the system).
+
+    Errors: TypeError; FileNotFoundError where there is nothing at the path.
+    """
+    from moorings.certificates.trust import TrustAnchors  # noqa: PLC0415 (only those who use TLS pay for it)
+
+    if value is None or isinstance(value, TrustAnchors):
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        return TrustAnchors(certificates=[bytes(value)])
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{what} takes TrustAnchors, a path, or octets in PEM, not {type(value).__name__}")
+    path = Path(value)  # pyright: ignore[reportUnknownArgumentType]
+    if not path.exists():
+        raise errors.make(errors.E_FILE_NOT_FOUND, f"{what}: there is no {path}")
+    return TrustAnchors(directories=[path]) if path.is_dir() else TrustAnchors(files=[path])
