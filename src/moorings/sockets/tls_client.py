@@ -21,6 +21,7 @@ from moorings.engine.tls_handshake import shake_hands
 from moorings.engine.tls_stream import TlsStream
 from moorings.names.endpoints import endpoint_text
 from moorings.names.enums import HostNameType
+from moorings.names.host_name import HostName
 from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.tls_context import ContextKey, KeptSession, memory_of
 from moorings.sockets.tls_settings import TlsFacts, facts_of
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from moorings.certificates.trust import TrustAnchors
     from moorings.engine.tcp_stream import TcpStream
     from moorings.foundation.home import Home
-    from moorings.names.host_name import HostName
     from moorings.sockets.connection import Connection
 
 __all__ = ["ClientHandshake", "check_ignorable"]
@@ -77,7 +77,7 @@ class ClientHandshake:
             self._alpn,
         )
         self._name = settings.tls.server_name or _name_to_check(host)
-        self._is_address = not settings.tls.server_name and host.type != HostNameType.DOMAIN_NAME
+        self._is_address = HostName(self._name).type != HostNameType.DOMAIN_NAME
         self._errors: tuple[ChainValidationResult, ...] | None = None
         self._found: list[ChainValidationResult] = []
         self._kept: KeptSession | None = None
