@@ -288,14 +288,16 @@ def test_live_datagram_sockets(tmp_path: Path) -> None:
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("keys", [True, False])
-def test_live_until_interrupted(keys: bool, tmp_path: Path) -> None:
+def test_live_until_interrupted(keys: bool, number: signal.Signals, code: int, tmp_path: Path) -> None:
     with terminal() as made:
         with live_view(made, tmp_path, "--interval", "3600", "--why", keys=keys) as process:
             made.wait_for("programs: 0")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == 130
+            process.send_signal(number)
+            assert process.wait(PATIENCE) == code
         made.finish()
+        assert made.raw.rfind("\x1b[?25h") > made.raw.rfind("\x1b[?25l"), "the cursor is hidden"
         assert sockets.HOW in made.text
         assert len(sockets.HOW) < 80
         assert "Traceback" not in made.text

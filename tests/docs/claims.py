@@ -71,7 +71,9 @@ COMMANDS: dict[str, str] = {
     "moorings bench tcp --json tcp.json --plot tcp.svg": (
         "benchmarks/test_tcp.py::test_command_writes_table_json_and_picture"
     ),
+    "moorings bench udp --json udp.json": ("benchmarks/test_udp.py::test_the_document_has_figures_and_ratios"),
     "python tools/comparison.py --from tcp.json": "tools/test_comparison.py::test_figures_of_a_new_run",
+    "python tools/comparison.py --from udp.json": "tools/test_comparison.py::test_figures_of_a_new_run",
 }
 """Line of a sh block: how it is run (one of the three ways above), or the test that runs it, as
 "cli/test_demo.py::test_whole_program"."""
@@ -88,6 +90,7 @@ HELD_BY: dict[tuple[str, str], list[str]] = {
     (_PAGE, "127.0.0.1:40122 came"): [f"{_TESTS}::test_shown_drain"],
     (_PAGE, r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337"): [f"{_TESTS}::test_connect_with_datagrams"],
     (_PAGE, "moorings listen udp://127.0.0.1:1337 --quit-after 1 > received"): [f"{_TESTS}::test_listen_for_datagrams"],
+    (_PAGE, "moorings listen tls://localhost:1337 --cert server.pem --echo"): [f"{_TESTS}::test_tls"],
     (_PAGE, "127.0.0.1:40122: 6 B"): [f"{_TESTS}::test_shown_counts"],
     ("docs/guides/udp.md", "moorings listen udp://127.0.0.1:1337 --echo"): [f"{_TESTS}::test_listen_for_datagrams"],
     ("docs/guides/udp.md", r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337 --stats"): [

@@ -15,6 +15,7 @@ from tests.docs.claims import commands_of
 from tests.docs.documents import Block, blocks_of, code_words, table
 from tests.docs.programs import environment, own_port
 from tests.docs.test_programs import without_numbers
+from tests.sockets.tls_servers import authority, server_certificate
 
 from moorings import DatagramSocket
 from moorings.cli import connect, listen
@@ -37,6 +38,7 @@ CONNECTS = [line for line in LINES if "moorings connect tcp://127.0.0.1:1337" in
 LISTENS = [line for line in LINES if line.startswith("moorings listen tcp://127.0.0.1:1337")]
 UDP_CONNECTS = [line for line in LINES if "moorings connect udp://127.0.0.1:1337" in line]
 UDP_LISTENS = [line for line in LINES if line.startswith("moorings listen udp://")]
+TLS_LINES = [line for line in LINES if "tls://" in line]
 REQUEST = b"request\n" * 1000
 
 
@@ -79,7 +81,9 @@ class Shell:
             try:
                 assert process.stdout is not None
                 first = process.stdout.readline().decode()
-                assert re.fullmatch(rf"listening on (tcp|udp)://(127\.0\.0\.1|\[::\]|0\.0\.0\.0):{self.port}\n", first)
+                assert re.fullmatch(
+                    rf"listening on (tcp|tls|udp)://(127\.0\.0\.1|\[::1?\]|0\.0\.0\.0):{self.port}\n", first
+                )
                 yield process
             finally:
                 process.kill()
@@ -102,11 +106,19 @@ def exchange(client: socket.socket, data: bytes) -> None:
 
 def test_every_line_is_run_here() -> None:
     scripts = [line for block in SHELL if "&" in block.text for line in commands_of(block)]
-    assert sorted(CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + scripts) == sorted(LINES)
+    assert sorted(CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + TLS_LINES + scripts) == sorted(LINES)
     assert len(CONNECTS) >= 4
     assert len(LISTENS) >= 4
     assert len(UDP_CONNECTS) >= 3
     assert len(UDP_LISTENS) >= 5
+
+
+def test_tls(shell: Shell) -> None:
+    authority().cert_pem.write_to_path(shell.directory / "ca.pem")
+    server_certificate().private_key_and_cert_chain_pem.write_to_path(shell.directory / "server.pem")
+    listening, connecting = TLS_LINES
+    with shell.serving(listening):
+        assert shell.run(f"printf 'hello\\n' | {connecting}") == "hello\n"
 
 
 @pytest.mark.parametrize("line", CONNECTS)

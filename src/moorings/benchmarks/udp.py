@@ -28,11 +28,15 @@ from moorings.benchmarks.processes import (
     python,
     search_path,
 )
+from moorings.benchmarks.report import version_of
 from moorings.benchmarks.udp_contestants import DRIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+#: Changes with the shape of the document.
+SCHEMA = 1
+LIBRARIES = ("uvloop", "aiofastnet", "anyio")
 PATIENCE = 30.0
 PEERS = 1000
 
@@ -230,9 +234,10 @@ def run(workshop: Workshop, parts: Sequence[Part], pairs: int, seconds: float, s
 def document(measured: Measured, parts: Sequence[Part], pairs: int, seconds: float) -> dict[str, Any]:
     """Everything that was measured; times in µs."""
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "benchmark": "udp",
         "machine": machine(),
+        "versions": {name: found for name in ("moorings", *LIBRARIES) if (found := version_of(name))},
         "pairs": pairs,
         "seconds": seconds,
         "missing": missing(),

@@ -13,7 +13,16 @@ import moorings
 from moorings.cli import connect_datagrams
 from moorings.cli.exit_codes import EXIT_OK
 from moorings.cli.loops import runner_of
-from moorings.cli.options import Seconds, argument_errors, exchange_options, manner_of, speaks_udp, telling_of
+from moorings.cli.options import (
+    Seconds,
+    argument_errors,
+    exchange_options,
+    identity_of,
+    manner_of,
+    speaks_udp,
+    telling_of,
+    tls_options,
+)
 from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import Reporter, Telling, milliseconds, peer_of
@@ -33,6 +42,8 @@ Examples:
   printf 'GET / HTTP/1.0\\r\\n\\r\\n' | moorings connect tcp://example.com:80
   printf 'hello\\n' | moorings connect udp://127.0.0.1:1337
   moorings connect udp://239.255.13.37:1337 --verbose
+  moorings connect tls://example.com:443
+  moorings connect tls://localhost:1337 --ca ca.pem --cert client.pem
 
 \b
 tcp://: The end of standard input half-closes the connection; the command ends
@@ -56,6 +67,8 @@ class Options:
 
     url: str
     timeout: float
+    ca: str | None
+    identity: str | tuple[str, str] | None
     manner: Manner
     telling: Telling
 
@@ -74,6 +87,10 @@ class Options:
     show_default=True,
     help="Seconds for connecting, name look-up included.",
 )
+@tls_options(
+    ca="a PEM file with whom to trust, instead of the system's authorities.",
+    cert="a PEM file with the certificate for a server that asks.",
+)
 @exchange_options(
     "server",
     idle="fail when nothing comes or goes for so many seconds.",
@@ -84,14 +101,15 @@ def command(url: str, timeout: float, size: int | None, loop: str, **shared: Any
     """Connect standard input and output to the server at URL, as in tcp://127.0.0.1:1337 or udp://127.0.0.1:1337.
 
     Bytes pass unchanged, as fast as the slower side takes them, in bounded memory. A udp:// URL may name a multicast
-    group, too.
+    group, too. With tls:// nothing passes before the server's certificate has been accepted.
     """
     telling = telling_of(shared)
     work: Coroutine[Any, Any, int]
     if speaks_udp(url):
         work = connect_datagrams.talk(url, timeout, size, shared["quit_after"], telling)
     else:
-        work = _talk(Options(url, timeout, manner_of(shared), telling))
+        identity = identity_of(shared["cert"], shared["key"])
+        work = _talk(Options(url, timeout, shared["ca"], identity, manner_of(shared), telling))
     runner, _ = runner_of(loop)
     return runner(until_terminated(work))
 
@@ -100,7 +118,9 @@ async def _talk(options: Options) -> int:
     reporter = Reporter(sys.stderr, as_json=options.telling.as_json)
     begin = time.monotonic()
     with argument_errors(), reporter.waiting(f"connecting to {options.url} ..."):
-        connection = await moorings.connect(options.url, timeout=options.timeout)
+        connection = await moorings.connect(
+            options.url, timeout=options.timeout, ca=options.ca, certificate=options.identity
+        )
     if options.telling.stats:
         took = time.monotonic() - begin
         peer = peer_of(connection)

@@ -24,10 +24,12 @@ from moorings.cli.options import (
     Seconds,
     argument_errors,
     exchange_options,
+    identity_of,
     manner_of,
     refuse_options,
     speaks_udp,
     telling_of,
+    tls_options,
 )
 from moorings.cli.output import describe_error
 from moorings.cli.pipes import Manner, exchange
@@ -58,9 +60,10 @@ Examples:
   moorings listen udp://127.0.0.1:1337 --verbose
   moorings listen udp://127.0.0.1:1337 --echo --stats
   moorings listen udp://:1337 --join 239.255.13.37 > log
+  moorings listen tls://:1337 --cert server.pem --echo
 
 \b
-The first line on standard error is 'listening on tcp://...' (or udp://), with
+The first line on standard error is 'listening on tcp://...', or another, with
 the port that the system picked where none was given. Over TCP without --keep
 the port is given back with the first connection: others are refused. With
 --keep they wait.
@@ -84,6 +87,8 @@ class Options:
     keep: bool
     max_connections: int | None
     drain_timeout: float
+    ca: str | None
+    identity: str | tuple[str, str] | None
     manner: Manner
     telling: Telling
 
@@ -106,6 +111,10 @@ class Options:
     help="TCP: seconds that connections get to end after SIGTERM.",
 )
 @click.option("--join", multiple=True, metavar="GROUP", help="UDP: receive what is sent to this group, too.")
+@tls_options(
+    ca="clients need a certificate that leads to one in this PEM file.",
+    cert="a PEM file with the server's certificate, its chain, and mostly its key.",
+)
 @exchange_options(
     "client",
     idle="end a connection on which nothing moves for so many seconds.",
@@ -119,8 +128,9 @@ def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
     means all addresses, no port or 0 lets the system pick one. Messages go to standard error; with --echo, but for the
     line 'listening on', to standard output.
 
-    With udp:// any number of clients send datagrams, which go to standard output, and standard input goes to the
-    last one of them; with --echo all get their datagrams back. It ends with a signal.
+    With tls:// each client shakes hands first. With udp:// any number of clients send datagrams, which go to standard
+    output, and standard input goes to the last one of them; with --echo all get their datagrams back. It ends with a
+    signal.
     """
     telling = telling_of(shared)
     udp = speaks_udp(url)
@@ -132,11 +142,15 @@ def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
         return runner(listen_datagrams.echo(about) if echo else listen_datagrams.pipe(about))
     if shared["max_connections"] is not None and not echo:
         raise click.UsageError("--max-connections goes with --echo; otherwise there is one connection at a time")
+    if url.lower().startswith("tls://") and shared["cert"] is None:
+        raise click.UsageError("a TLS server needs a certificate: --cert")
     options = Options(
         url,
         keep=shared["keep"],
         max_connections=shared["max_connections"],
         drain_timeout=shared["drain_timeout"],
+        ca=shared["ca"],
+        identity=identity_of(shared["cert"], shared["key"]),
         manner=manner_of(shared, wait_if_absent=True),
         telling=telling,
     )
@@ -148,11 +162,13 @@ async def _start(
 ) -> moorings.Listening:
     """Listen, and tell the address."""
     with argument_errors():
-        listening = await moorings.listen(options.url, handler, max_connections=limit)
+        listening = await moorings.listen(
+            options.url, handler, max_connections=limit, certificate=options.identity, client_ca=options.ca
+        )
     acceptor = listening.listener._accepting.acceptor
     assert acceptor is not None
     with borrowed(acceptor.fd) as plain_socket:
-        tell_address("tcp", plain_socket.getsockname())
+        tell_address(options.url.lower().partition("://")[0], plain_socket.getsockname())
     return listening
 
 

@@ -27,6 +27,7 @@ LARGEST_DATAGRAM = 65_507
 #: Parameters of `connect` and `listen` that mean nothing without connections, and those that mean nothing with them.
 TCP_ONLY = frozenset(("finish_input", "idle_timeout", "keep", "max_connections", "drain_timeout", "no_half_close"))
 UDP_ONLY = frozenset(("join", "size", "verbose"))
+TLS_ONLY = frozenset(("ca", "cert", "key"))
 
 
 class Seconds(_ParamType):
@@ -59,12 +60,14 @@ def refuse_options(names: Collection[str], why: str) -> None:
 
 def speaks_udp(url: str) -> bool:
     """Whether the command under way is about datagrams. Options that fit only the other kind are a UsageError."""
-    udp = url.lower().startswith("udp://")
-    if udp:
-        refuse_options(TCP_ONLY, "goes with tcp:// only")
+    scheme = url.lower().partition("://")[0]
+    if scheme == "udp":
+        refuse_options(TCP_ONLY, "goes with tcp:// and tls:// only")
     else:
         refuse_options(UDP_ONLY, "goes with udp:// only")
-    return udp
+    if scheme != "tls":
+        refuse_options(TLS_ONLY, "goes with tls:// only")
+    return scheme == "udp"
 
 
 @contextmanager
@@ -119,6 +122,31 @@ def exchange_options(peer: str, *, idle: str, stats: str, as_json: str) -> Calla
         return command
 
     return decorate
+
+
+def tls_options(ca: str, cert: str) -> Callable[[_Command], _Command]:
+    """Gives a click command the options for `tls://`; `identity_of` takes two of them apart."""
+    file = click.Path(exists=True, dir_okay=False)
+
+    def decorate(command: _Command) -> _Command:
+        for option in (
+            click.option("--key", type=file, help="TLS: the private key of --cert, where that file has none."),
+            click.option("--cert", type=file, help=f"TLS: {cert}"),
+            click.option("--ca", type=file, help=f"TLS: {ca}"),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def identity_of(cert: str | None, key: str | None) -> str | tuple[str, str] | None:
+    """What `--cert` and `--key` say, as `moorings.connect` and `moorings.listen` take it."""
+    if cert is None:
+        if key is not None:
+            raise click.UsageError("--key goes with --cert")
+        return None
+    return cert if key is None else (cert, key)
 
 
 def manner_of(shared: dict[str, Any], *, wait_if_absent: bool = False) -> Manner:

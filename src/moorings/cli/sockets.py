@@ -21,6 +21,7 @@ import click
 from moorings.cli import output
 from moorings.cli.exit_codes import EXIT_OK
 from moorings.cli.socket_table import SORTS, Column, Meter, Row, columns, estimates, fitting, has_datagrams, in_order
+from moorings.cli.stopping import until_terminated
 from moorings.monitoring import lister
 from moorings.monitoring.open_metrics import open_metrics
 from moorings.monitoring.reports import ProgramSnapshot, kind_of
@@ -49,7 +50,7 @@ A program is shown once it has called moorings.monitor(). That none is found is 
 \b
 Exit codes: 0 it went well, also when there is nothing to show, or somebody
 did not answer, 1 it failed, 2 wrong arguments, 130 Ctrl-C, 141 the reader of
-the output has gone."""
+the output has gone, 143 SIGTERM."""
 
 
 class Options(NamedTuple):
@@ -131,7 +132,8 @@ def command(
         tell = _print_json if as_json else _print_metrics if as_metrics else _print_table
         tell(listing, options)
     else:
-        asyncio.run(_watch(options))
+        # (A loop with a signal handler is woken by every signal; a bare one may fall asleep in the face of Ctrl-C.)
+        return asyncio.run(until_terminated(_watch(options)))
     return EXIT_OK
 
 
@@ -282,8 +284,8 @@ def _view(listing: Listing, rows: list[Row], options: Options, room: tuple[int, 
     return Group(*parts)
 
 
-async def _watch(options: Options) -> None:
-    """Draw the view anew until somebody has enough of it."""
+async def _watch(options: Options) -> int:
+    """Draw the view anew until somebody has enough of it; the exit code."""
     meter = Meter()
     loop = asyncio.get_running_loop()
     with output.live() as view, _keys() as ended:
@@ -291,12 +293,12 @@ async def _watch(options: Options) -> None:
             due = loop.time() + options.interval
             asking = asyncio.ensure_future(options.ask())
             if await _first(ended, asking):
-                return
+                return EXIT_OK
             listing = asking.result()
             room = view.console.width, view.console.height
             view.update(_view(listing, meter.rows(listing.programs), options, room), refresh=True)
             if await _first(ended, asyncio.ensure_future(asyncio.sleep(max(0.0, due - loop.time())))):
-                return
+                return EXIT_OK
 
 
 async def _first(ended: asyncio.Future[None], other: asyncio.Future[Any]) -> bool:
