@@ -1,10 +1,12 @@
-"""The figures of `docs/comparison.md` and the picture `docs/comparison.svg`, made from `docs/comparison.json`.
+"""The figures of `docs/comparison.md` and the picture `docs/comparison.svg`, made from those of two benchmark runs.
 
     python tools/comparison.py                    make them again
     python tools/comparison.py --check            say whether they are what it would make; exit code 1 if not
     python tools/comparison.py --from tcp.json    first take the figures that `moorings bench tcp --json tcp.json` wrote
+    python tools/comparison.py --from udp.json    or those of `moorings bench udp --json udp.json`
 
-On the page it replaces only what stands between the two marks.
+The runs are kept in `docs/comparison.json` (TCP) and `docs/comparison-udp.json`. On the page it replaces only what
+stands between each two marks.
 """
 
 from __future__ import annotations
@@ -15,14 +17,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moorings.benchmarks import plot, report
+from moorings.benchmarks import plot, report, udp
 from moorings.benchmarks.figures import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-BEGIN, END = "<!-- figures: made by tools/comparison.py -->", "<!-- end of the figures -->"
+#: For each benchmark the file that keeps its run, and the marks on the page.
+RUNS = {
+    "tcp": ("comparison.json", "<!-- figures: made by tools/comparison.py -->", "<!-- end of the figures -->"),
+    "udp": ("comparison-udp.json", "<!-- datagrams: made by tools/comparison.py -->", "<!-- end of the datagrams -->"),
+}
+SCHEMAS = {"tcp": report.SCHEMA, "udp": udp.SCHEMA}
 #: Of ours, the two ways to write a program, each with a word for it.
 OURS = {"moorings-uvloop": "WinRT names", "face-uvloop": "`read`/`write`"}
 
@@ -59,17 +66,29 @@ def ratio_cell(entry: dict[str, Any]) -> str:
     return f"**{text}**" if high < 1 else text
 
 
-def figures(results: report.Document) -> str:
-    """Everything between the marks."""
+def measured(results: report.Document, each: str) -> str:
+    """When and where, and for how long."""
     place = results["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
-    measured = (
+    return (
         f"Measured on {place['time'][:10]}: {place['processor']}, {place['processors']} processors, "
         f"Linux {place['kernel']}, Python {place['python']}, {versions}. {results['pairs']} rounds of "
-        f"{results['seconds']:g} s for each server and scenario; load of the machine {place['load_average']:.1f}."
+        f"{results['seconds']:g} s for each {each}; load of the machine {place['load_average']:.1f}."
     )
+
+
+def datagrams(results: report.Document) -> str:
+    """Everything between the marks for UDP."""
+    lines = [measured(results, "program and part"), ""]
+    for part in results["parts"]:
+        lines += [f"### UDP: {part['title']}", "", *markdown_table(udp.HEADINGS, udp.rows(part)), ""]
+    return "\n".join(lines)
+
+
+def figures(results: report.Document) -> str:
+    """Everything between the marks for TCP."""
     lines = [
-        measured,
+        measured(results, "server and scenario"),
         "",
         *(f"{note[:1].upper()}{note[1:]}.\n" for note in report.notes(results)),
         "![Bars of the figures below](comparison.svg)",
@@ -81,22 +100,24 @@ def figures(results: report.Document) -> str:
     return "\n".join(lines)
 
 
-def page_with(page: str, text: str) -> str:
-    """The page with other figures between its marks."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def page_with(page: str, benchmark: str, text: str) -> str:
+    """The page with other figures of a benchmark between its marks."""
+    _, first, last = RUNS[benchmark]
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        sys.exit(f"comparison.py: the page has no marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+        sys.exit(f"comparison.py: the page has no marks {first} and {last}")
+    return f"{before}{first}\n\n{text}\n{last}{after}"
 
 
 def products(docs: Path) -> dict[Path, str]:
     """The files that are made, with their texts."""
-    results = load(docs / "comparison.json")
-    page = docs / "comparison.md"
+    tcp_run = load(docs / RUNS["tcp"][0])
+    path = docs / "comparison.md"
+    page = page_with(path.read_text(encoding="utf-8"), "tcp", figures(tcp_run))
     return {
-        page: page_with(page.read_text(encoding="utf-8"), figures(results)),
-        docs / "comparison.svg": plot.svg(results),
+        path: page_with(page, "udp", datagrams(load(docs / RUNS["udp"][0]))),
+        docs / "comparison.svg": plot.svg(tcp_run),
     }
 
 
@@ -106,8 +127,9 @@ def load(path: Path) -> report.Document:
         results: report.Document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         sys.exit(f"comparison.py: {path}: {error}")
-    if results.get("schema") != report.SCHEMA or results.get("benchmark") != "tcp":
-        sys.exit(f"comparison.py: {path} is not what this version of 'moorings bench tcp --json' writes")
+    benchmark = results.get("benchmark")
+    if benchmark not in SCHEMAS or results.get("schema") != SCHEMAS[benchmark]:
+        sys.exit(f"comparison.py: {path} is not what this version of 'moorings bench tcp|udp --json' writes")
     return results
 
 
@@ -119,12 +141,13 @@ def main(arguments: Sequence[str] | None = None, docs: Path = DOCS) -> int:
     options = parser.parse_args(arguments)
     if options.source:
         results = load(Path(options.source))
-        (docs / "comparison.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        kept = docs / RUNS[results["benchmark"]][0]
+        kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     code = 0
     for path, text in products(docs).items():
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         if old != text and options.check:
-            print(f"comparison.py: {path.name} is not made from comparison.json; run python tools/comparison.py")
+            print(f"comparison.py: {path.name} is not made from the runs beside it; run python tools/comparison.py")
             code = 1
         elif old != text:
             path.write_text(text, encoding="utf-8")

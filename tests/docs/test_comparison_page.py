@@ -10,6 +10,7 @@ import pytest
 from tests.docs.documents import ROOT, code_words, table
 
 import moorings
+from moorings.benchmarks import udp
 from moorings.sockets.limits import StreamLimits
 from tools import comparison
 
@@ -38,6 +39,15 @@ def test_the_run_measured_everything() -> None:
     assert (
         results["memory"].keys() == results["instructions"].keys() == {server["name"] for server in results["servers"]}
     )
+
+
+def test_the_run_of_datagrams_measured_everything() -> None:
+    results = comparison.load(ROOT / "docs" / "comparison-udp.json")
+    assert results["missing"] == {}
+    assert [part["name"] for part in results["parts"]] == [part.name for part in udp.PARTS]
+    assert all(entry["pairs"] >= 3 for part in results["parts"] for entry in part["ratios"])
+    modes = {part["figures"]["moorings-uvloop"]["mode"] for part in results["parts"]}
+    assert modes == {"compiled"}
 
 
 def test_every_cell_says_something() -> None:

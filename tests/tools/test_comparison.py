@@ -13,22 +13,25 @@ from tools import comparison
 if TYPE_CHECKING:
     from pathlib import Path
 
-BEFORE, AFTER = "# Title\n\nwords\n\n", "\n\nmore words\n"
+BEFORE, BETWEEN, AFTER = "# Title\n\nwords\n\n", "\n\nother words\n\n", "\n\nmore words\n"
+TCP_BEGIN, TCP_END = comparison.RUNS["tcp"][1:]
+UDP_BEGIN, UDP_END = comparison.RUNS["udp"][1:]
 
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
     """A directory with a page and the figures of the real one."""
-    shutil.copy(comparison.DOCS / "comparison.json", tmp_path)
+    for kept, _, _ in comparison.RUNS.values():
+        shutil.copy(comparison.DOCS / kept, tmp_path)
     (tmp_path / "comparison.md").write_text(
-        f"{BEFORE}{comparison.BEGIN}\nold\n{comparison.END}{AFTER}", encoding="utf-8"
+        f"{BEFORE}{TCP_BEGIN}\nold\n{TCP_END}{BETWEEN}{UDP_BEGIN}\nold\n{UDP_END}{AFTER}", encoding="utf-8"
     )
     return tmp_path
 
 
-def changed(docs: Path) -> dict[str, Any]:
+def changed(path: Path) -> dict[str, Any]:
     """Other figures."""
-    results: dict[str, Any] = json.loads((docs / "comparison.json").read_text(encoding="utf-8"))
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     results["machine"]["processor"] = "Abacus 3000"
     return results
 
@@ -36,9 +39,11 @@ def changed(docs: Path) -> dict[str, Any]:
 def test_only_what_is_between_the_marks_is_replaced(docs: Path) -> None:
     assert comparison.main([], docs) == 0
     page = (docs / "comparison.md").read_text(encoding="utf-8")
-    assert page.startswith(BEFORE + comparison.BEGIN)
-    assert page.endswith(comparison.END + AFTER)
+    assert page.startswith(BEFORE + TCP_BEGIN)
+    assert TCP_END + BETWEEN + UDP_BEGIN in page
+    assert page.endswith(UDP_END + AFTER)
     assert "\nold\n" not in page
+    assert "### UDP: Request and reply of 64 B, each awaited" in page
     assert "### Ratios: WinRT names on uvloop, divided by the peer" in page
     assert (docs / "comparison.svg").read_text(encoding="utf-8").startswith("<svg ")
     assert comparison.main(["--check"], docs) == 0
@@ -48,18 +53,20 @@ def test_check_writes_nothing(docs: Path, capsys: pytest.CaptureFixture[str]) ->
     before = {path.name: path.read_bytes() for path in docs.iterdir()}
     assert comparison.main(["--check"], docs) == 1
     assert {path.name: path.read_bytes() for path in docs.iterdir()} == before
-    assert "comparison.md is not made from comparison.json" in capsys.readouterr().out
+    assert "comparison.md is not made from the runs beside it" in capsys.readouterr().out
 
 
-def test_figures_of_a_new_run(docs: Path, tmp_path: Path) -> None:
-    source = tmp_path / "tcp.json"
-    source.write_text(json.dumps(changed(docs)), encoding="utf-8")
+@pytest.mark.parametrize("benchmark", comparison.RUNS)
+def test_figures_of_a_new_run(docs: Path, tmp_path: Path, benchmark: str) -> None:
+    kept = docs / comparison.RUNS[benchmark][0]
+    source = tmp_path / f"{benchmark}.json"
+    source.write_text(json.dumps(changed(kept)), encoding="utf-8")
     assert comparison.main(["--from", str(source)], docs) == 0
-    assert "Abacus 3000" in (docs / "comparison.md").read_text(encoding="utf-8")
-    assert json.loads((docs / "comparison.json").read_text(encoding="utf-8"))["machine"]["processor"] == "Abacus 3000"
+    assert (docs / "comparison.md").read_text(encoding="utf-8").count("Abacus 3000") == 1
+    assert json.loads(kept.read_text(encoding="utf-8"))["machine"]["processor"] == "Abacus 3000"
 
 
-@pytest.mark.parametrize("text", ["{}", "no json", '{"schema": 99, "benchmark": "tcp"}'])
+@pytest.mark.parametrize("text", ["{}", "no json", '{"schema": 99, "benchmark": "tcp"}', '{"benchmark": "udp"}'])
 def test_other_files_are_refused(docs: Path, tmp_path: Path, text: str) -> None:
     before = (docs / "comparison.json").read_bytes()
     source = tmp_path / "other.json"
