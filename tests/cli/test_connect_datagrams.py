@@ -357,6 +357,6 @@ def test_wrong_arguments(arguments: list[str]) -> None:
 )
 def test_options_of_the_other_kind(scheme: str, option: list[str]) -> None:
     code, error = failure(f"{scheme}://127.0.0.1:80", *option)
-    other = {"udp": "tcp", "tcp": "udp"}[scheme]
+    other = {"udp": "tcp:// and tls://", "tcp": "udp://"}[scheme]
     assert code == 2
-    assert error == f"moorings connect: {option[0]} goes with {other}:// only; see 'moorings connect --help'\n"
+    assert error == f"moorings connect: {option[0]} goes with {other} only; see 'moorings connect --help'\n"

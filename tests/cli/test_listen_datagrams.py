@@ -358,6 +358,6 @@ def test_wrong_arguments(arguments: list[str]) -> None:
 @pytest.mark.parametrize("echo", [[], ["--echo"]], ids=["pipe", "echo"])
 def test_options_of_the_other_kind(scheme: str, option: list[str], echo: list[str]) -> None:
     code, error = failure(f"{scheme}://127.0.0.1:0", *echo, *option)
-    other = {"udp": "tcp", "tcp": "udp"}[scheme]
+    other = {"udp": "tcp:// and tls://", "tcp": "udp://"}[scheme]
     assert code == 2
-    assert error == f"moorings listen: {option[0]} goes with {other}:// only; see 'moorings listen --help'\n"
+    assert error == f"moorings listen: {option[0]} goes with {other} only; see 'moorings listen --help'\n"
