@@ -259,7 +259,7 @@ class WritingStream(ReadingStream):
         less than in two. The write behind this one waits.
         """
         stand_in = self.stand_in(operation)
-        stand_in.state = _COMPLETED
+        stand_in.state = _COMPLETED  # `cancel_io` and the queue's limit tell it by that
         self.write_head = stand_in
         if operation.next_operation is None:
             self.write_tail = stand_in
@@ -267,7 +267,7 @@ class WritingStream(ReadingStream):
         operation.finish(_COMPLETED, operation.count, None)
 
     def stand_in(self, operation: Operation) -> Operation:
-        """An operation for a write that stays queued after its own has ended. It is COMPLETED where that one is."""
+        """An operation for a write that stays queued after its own has ended."""
         stand_in = Operation(self.home, self, _OPERATION_WITH_PROGRESS)
         stand_in.face = True
         stand_in.options = _WRITE
