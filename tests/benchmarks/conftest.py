@@ -23,5 +23,6 @@ def generator(request: pytest.FixtureRequest, workshop: Workshop, monkeypatch: p
     """The workshop with the generator in C, and with the one in Python."""
     if request.param == "compiled" and not workshop.has_c:
         pytest.skip("no C compiler")
+    monkeypatch.setattr(workshop, "has_c_tls", request.param == "compiled" and workshop.has_c_tls)
     monkeypatch.setattr(workshop, "has_c", request.param == "compiled")
     return workshop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ import pytest
 
 from moorings.benchmarks import instructions, plot, report, tcp
 from moorings.benchmarks.processes import SERVERS, Sample, Workshop
-from moorings.cli import app
+from moorings.cli import app, bench
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,7 +154,7 @@ def test_counts_that_differ_do_not_agree() -> None:
 
 def test_missing_peers_are_named_with_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "has_package", lambda name: name == "anyio")
-    servers, missing = tcp.choose(tcp.LIBRARIES, has_c=False)
+    servers, missing = tcp.TCP.choose(tcp.LIBRARIES, has_c=False)
     assert [server.name for server in servers] == [
         "moorings-asyncio",
         "face-asyncio",
@@ -170,7 +171,7 @@ def test_missing_peers_are_named_with_a_command(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_peers_and_pure() -> None:
-    servers, missing = tcp.choose(["asyncio"], pure=True)
+    servers, missing = tcp.TCP.choose(["asyncio"], pure=True)
     assert {server.library for server in servers} == {"moorings", "asyncio"}
     assert {"pure-asyncio", "pure-uvloop"} <= {server.name for server in servers}
     assert missing == {}
@@ -182,8 +183,8 @@ QUICK = {scenario.name for scenario in tcp.SCENARIOS if scenario.quick} | {"memo
 @pytest.mark.parametrize(
     ("quick", "only", "count", "names"),
     [
-        (False, "", True, set(tcp.PARTS)),
-        (False, "", False, set(tcp.PARTS) - {"instructions"}),
+        (False, "", True, set(tcp.TCP.parts)),
+        (False, "", False, set(tcp.TCP.parts) - {"instructions"}),
         (True, "", True, QUICK),
         (True, "of 4 KiB", True, {"echo-4kib-1", "echo-4kib-50"}),
         (False, "connections", True, {"connections"}),
@@ -192,7 +193,7 @@ QUICK = {scenario.name for scenario in tcp.SCENARIOS if scenario.quick} | {"memo
     ],
 )
 def test_parts(quick: bool, only: str, count: bool, names: set[str]) -> None:
-    assert set(report.parts(quick=quick, only=only, count=count)) == names
+    assert set(report.parts(tcp.TCP, quick=quick, only=only, count=count)) == names
 
 
 # -- the command -----------------------------------------------------------------------------------------------------
@@ -253,7 +254,8 @@ def test_a_file_that_may_not_be_written_is_refused_at_once(
 
 def test_a_server_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(SERVERS, "c", SERVERS["trio"].__class__("c", "odd", "no such kind", "asyncio"))
-    monkeypatch.setattr(tcp, "PEERS", ("c",))
-    monkeypatch.setattr(tcp, "LIBRARIES", ("no such kind",))
+    contest = replace(tcp.TCP, peers=("c",), libraries=("no such kind",))
+    monkeypatch.setitem(bench.CONTESTS, "tcp", contest)
+    monkeypatch.setattr(tcp, "TCP", contest)
     assert app.main(["bench", "tcp", "--only", "batch", "--pairs", "1"]) == 1
     assert "gave no answer" in capfd.readouterr().err.splitlines()[-1]

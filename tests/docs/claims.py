@@ -71,6 +71,9 @@ COMMANDS: dict[str, str] = {
     "moorings bench tcp --json tcp.json --plot tcp.svg": (
         "benchmarks/test_tcp.py::test_command_writes_table_json_and_picture"
     ),
+    "moorings bench tls --json tls.json --plot tls.svg": (
+        "benchmarks/test_tls.py::test_command_writes_table_json_and_picture"
+    ),
     "moorings bench udp --json udp.json": ("benchmarks/test_udp.py::test_the_document_has_figures_and_ratios"),
     "python tools/comparison.py --from tcp.json": "tools/test_comparison.py::test_figures_of_a_new_run",
     "python tools/comparison.py --from udp.json": "tools/test_comparison.py::test_figures_of_a_new_run",

@@ -48,13 +48,13 @@ def has_valgrind() -> bool:
     return all(shutil.which(name) for name in ("valgrind", "callgrind_control"))
 
 
-def count(workshop: Workshop, server: ServerKind) -> Counted:
+def count(workshop: Workshop, server: ServerKind, *, tls: str = "") -> Counted:
     """The instructions that one server needs for one message on one connection."""
     report = workshop.path / f"callgrind.{server.name}"
     prefix = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={report}", "--log-file=/dev/null"]
     with (
-        Server(workshop, server, prefix=prefix, timeout=START_TIMEOUT) as process,
-        LoadGenerator(workshop, process, MESSAGE_SIZE, calm=True) as load,
+        Server(workshop, server, tls=bool(tls), prefix=prefix, timeout=START_TIMEOUT) as process,
+        LoadGenerator(workshop, process, MESSAGE_SIZE, tls=tls, calm=True) as load,
     ):
         load.open(1)
         for messages in (WARM_UP, SHORT, LONG, SHORT, LONG):
@@ -83,14 +83,14 @@ def total(report: Path) -> int:
 
 
 def per_message(
-    workshop: Workshop, servers: Sequence[ServerKind], progress: Callable[[str], None]
+    workshop: Workshop, servers: Sequence[ServerKind], progress: Callable[[str], None], *, tls: str = ""
 ) -> dict[str, Counted]:
     """Instructions per message of each server, by its name; two servers at a time where there are two processors."""
     counted: dict[str, Counted] = {}
 
     def one(server: ServerKind) -> None:
         progress(f"instructions: {server.label} under callgrind")
-        counted[server.name] = count(workshop, server)
+        counted[server.name] = count(workshop, server, tls=tls)
 
     with ThreadPoolExecutor(min(2, len(workshop.cores))) as pool:
         list(pool.map(one, servers))

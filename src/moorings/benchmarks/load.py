@@ -1,15 +1,19 @@
 """The load generator in Python, for machines without a C compiler; `c/load.c` says what it does and what it answers.
 
-Usage: `python load.py PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN`.
+Usage: `python load.py PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN [MODE]`. Over TLS it shakes hands on one connection
+at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import select
 import socket
+import ssl
 import sys
 import time
+from typing import Any
 
 CAPACITY = 1 << 20
 PIECE = 256 << 10
@@ -40,14 +44,18 @@ class Load:
             self.open_connection()
 
     def open_connection(self) -> int:
+        connection = self.connected()
+        self.epoll.register(connection, select.EPOLLIN)
+        self.sockets[connection.fileno()] = connection
+        return connection.fileno()
+
+    def connected(self) -> socket.socket:
         connection = socket.socket()
         connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.bind((next(self.sources), 0))
         connection.connect(("127.0.0.1", self.port))
-        self.epoll.register(connection, select.EPOLLIN)
-        self.sockets[connection.fileno()] = connection
-        return connection.fileno()
+        return connection
 
     def close_connection(self, fd: int) -> None:
         self.sockets.pop(fd).close()
@@ -113,8 +121,46 @@ class Load:
         return f"{answered} {wall} {server_used} {own_used} {middle} {late}"
 
 
-def main(port: int, server_pid: int, request_size: int, answer_size: int, spin: int) -> int:
-    load = Load(port, server_pid, request_size, answer_size, bool(spin))
+class TlsLoad(Load):
+    """The same over TLS 1.3; `mode` as in c/load_tls.h. (Python chooses cipher and curve for all servers alike.)"""
+
+    def __init__(self, mode: str, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.resuming = mode == "resumed"
+        self.kept: ssl.SSLSession | None = None
+        self.context = tls_context()
+
+    def connected(self) -> socket.socket:
+        plain = super().connected()
+        offered = self.kept
+        connection = self.context.wrap_socket(plain, server_hostname="localhost", session=offered)
+        if offered is not None and not connection.session_reused:
+            sys.exit("load: the server does not resume")
+        return connection
+
+    def close_connection(self, fd: int) -> None:
+        connection = self.sockets.pop(fd)
+        assert isinstance(connection, ssl.SSLSocket)
+        if self.resuming and self.kept is None:
+            self.kept = connection.session  # the ticket came before the answer
+        with contextlib.suppress(OSError):
+            connection.setblocking(False)
+            connection.unwrap()  # says goodbye, and does not wait for the answer
+        connection.close()
+
+
+def tls_context() -> ssl.SSLContext:
+    """A client's context for TLS 1.3, which does not check certificates: that costs the server nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def main(port: str, server_pid: str, request_size: str, answer_size: str, spin: str, mode: str = "") -> int:
+    settings = (int(port), int(server_pid), int(request_size), int(answer_size), spin == "1")
+    load = TlsLoad(mode, *settings) if mode else Load(*settings)
     for line in sys.stdin:
         match line.split():
             case ["open", wanted]:
@@ -133,4 +179,4 @@ def main(port: int, server_pid: int, request_size: int, answer_size: int, spin: 
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:6])))
+    sys.exit(main(*sys.argv[1:7]))

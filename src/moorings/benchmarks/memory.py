@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings.benchmarks.figures import Progress, Shows, spread, table, verdict, write_json
+from moorings.benchmarks.load import tls_context
 from moorings.benchmarks.processes import (
     SERVERS,
     BenchmarkError,
@@ -27,6 +28,7 @@ from moorings.benchmarks.processes import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
 MESSAGE = b"m" * 64
@@ -65,8 +67,9 @@ class Growth(NamedTuple):
 class Crowd:
     """Connections to one server that have had one echo each."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.port = port
+        self.context = context
         self.sockets: list[socket.socket] = []
 
     def grow(self, wanted: int, progress: Shows, label: str) -> None:
@@ -77,18 +80,23 @@ class Crowd:
             for connection in fresh:
                 connection.sendall(MESSAGE)
             for connection in fresh:
-                if connection.recv(len(MESSAGE), socket.MSG_WAITALL) != MESSAGE:
+                # (Over TLS there is no MSG_WAITALL, and a record comes as a whole.)
+                flags = () if self.context else (socket.MSG_WAITALL,)
+                if connection.recv(len(MESSAGE), *flags) != MESSAGE:
                     raise BenchmarkError(f"{label} ended a connection")
 
     def _connect(self) -> socket.socket:
         connection = socket.socket()
         self.sockets.append(connection)
+        place = len(self.sockets) - 1
         # The port is chosen when the peer is known, and closing leaves nothing behind: ports do not run out.
         connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.settimeout(CONNECT_TIMEOUT)
         connection.bind((f"127.0.0.{1 + len(self.sockets) // PER_ADDRESS}", 0))
         connection.connect(("127.0.0.1", self.port))
+        if self.context is not None:
+            connection = self.sockets[place] = self.context.wrap_socket(connection, server_hostname="localhost")
         return connection
 
     def close(self) -> None:
@@ -96,10 +104,12 @@ class Crowd:
             connection.close()
 
 
-def measure(workshop: Workshop, kind: ServerKind, connections: int, progress: Shows) -> tuple[Growth, str]:
+def measure(
+    workshop: Workshop, kind: ServerKind, connections: int, progress: Shows, *, tls: bool = False
+) -> tuple[Growth, str]:
     """What each of `connections` connections adds to the memory of one server, and the mode it ran in."""
-    with Server(workshop, kind) as server:
-        crowd = Crowd(server.port)
+    with Server(workshop, kind, tls=tls) as server:
+        crowd = Crowd(server.port, tls_context() if tls else None)
         try:
             crowd.grow(WARM_UP, progress, kind.label)
             before = server.memory()

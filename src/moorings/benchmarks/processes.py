@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import importlib.util
 import json
@@ -137,30 +138,66 @@ class Workshop:
         self.path = Path(self._directory.name)
         self.has_c = c_compiler() is not None
         if self.has_c:
-            self.has_c = all(self._compile(name) for name in ("epoll_server", "load"))
+            self.has_c = all(self._compile(name, f"{name}.c") for name in ("epoll_server", "load"))
         self.cores = processors()
 
-    def _compile(self, name: str) -> bool:
-        command = [str(c_compiler()), "-O2", "-o", str(self.path / name), str(HERE / "c" / f"{name}.c")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    def _compile(self, name: str, *arguments: str) -> bool:
+        command = [str(c_compiler()), "-O2", "-o", str(self.path / name), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE / "c")
         if done.returncode:
             print(f"benchmarks: {command[0]} failed, so Python takes the load on:\n{done.stderr}", file=sys.stderr)
         return done.returncode == 0
 
-    def server_command(self, server: ServerKind, role: str, unit: int) -> list[str]:
+    @functools.cached_property
+    def has_c_tls(self) -> bool:
+        """Whether the load generator in C speaks TLS: OpenSSL's headers are there."""
+        return self.has_c and self._compile("load_tls", "load.c", "-DWITH_TLS", "-lssl", "-lcrypto")
+
+    @functools.cached_property
+    def identity(self) -> Path:
+        """A file with a certificate for localhost, of P-256, and its key; who made it does not matter."""
+        path = self.path / "identity.pem"
+        path.write_bytes(make_identity())
+        return path
+
+    def server_command(self, server: ServerKind, role: str, unit: int, *, tls: bool) -> list[str]:
         if server.kind == "c":
             return [str(self.path / "epoll_server"), role, str(unit)]
-        return [*python(HERE / "servers.py"), server.kind, server.loop, role, str(unit)]
+        identity = [str(self.identity)] if tls else []
+        return [*python(HERE / "servers.py"), server.kind, server.loop, role, str(unit), *identity]
 
-    def load_command(self, port: int, pid: int, request: int, answer: int, spin: bool) -> list[str]:
-        program = [str(self.path / "load")] if self.has_c else python(HERE / "load.py")
-        return [*program, *map(str, (port, pid, request, answer, int(spin)))]
+    def load_command(self, port: int, pid: int, request: int, answer: int, spin: bool, *, tls: str = "") -> list[str]:
+        compiled = self.has_c_tls if tls else self.has_c
+        program = [str(self.path / ("load_tls" if tls else "load"))] if compiled else python(HERE / "load.py")
+        return [*program, *map(str, (port, pid, request, answer, int(spin))), *filter(None, [tls])]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._directory.cleanup()
+
+
+def make_identity() -> bytes:
+    """A self-signed certificate for localhost, of P-256, and its key, as PEM."""
+    if not has_package("cryptography"):
+        raise BenchmarkError("TLS needs cryptography (pip install 'moorings[tls]')")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption()) + certificate.public_bytes(encoding)
 
 
 def processors() -> list[int]:
@@ -237,13 +274,15 @@ class Server(Child):
         *,
         role: str = "echo",
         unit: int = 0,
+        tls: bool = False,
         prefix: Sequence[str] = (),
         timeout: float = START_TIMEOUT,
     ) -> None:
         """`role` and `unit` are those of servers.py; `prefix` is a command that runs it."""
         cores = workshop.cores
         core = cores[0] if len(cores) > 1 and not prefix else None
-        super().__init__([*prefix, *workshop.server_command(server, role, unit)], server.environment(), None)
+        command = workshop.server_command(server, role, unit, tls=tls)
+        super().__init__([*prefix, *command], server.environment(), None)
         try:
             answer: dict[str, Any] = json.loads(self.line(timeout))
             if core is not None:
@@ -296,15 +335,22 @@ class LoadGenerator(Child):
     """Connections to one server, with one request under way on each."""
 
     def __init__(
-        self, workshop: Workshop, server: Server, size: int, answer: int | None = None, *, calm: bool = False
+        self,
+        workshop: Workshop,
+        server: Server,
+        size: int,
+        answer: int | None = None,
+        *,
+        tls: str = "",
+        calm: bool = False,
     ) -> None:
-        """Requests of `size` bytes, answers of `answer`, by default the same.
+        """Requests of `size` bytes, answers of `answer`, by default the same; `tls` is the MODE of load.c.
 
         With `calm` it neither spins nor keeps to one processor.
         """
         core = workshop.cores[1] if len(workshop.cores) > 1 and not calm else None
         environment = {**os.environ, "PYTHONPATH": search_path()}
-        command = workshop.load_command(server.port, server.pid, size, answer or size, core is not None)
+        command = workshop.load_command(server.port, server.pid, size, answer or size, core is not None, tls=tls)
         super().__init__(command, environment, core)
 
     def open(self, connections: int) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ssl
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from moorings.benchmarks.figures import Spread, spread
 from moorings.benchmarks.processes import MALLOC_SETTINGS, SERVERS, ServerKind, machine
-from moorings.benchmarks.tcp import INSTRUCTIONS, LIBRARIES, MIB, PARTS, SCENARIOS, Measured, Plan, Scenario
+from moorings.benchmarks.tcp import INSTRUCTIONS, MIB, Measured, Plan, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from moorings.benchmarks.processes import Sample
+    from moorings.benchmarks.tcp import Contest
 
 #: Changes with the shape of the document.
 SCHEMA = 1
+#: What `missing` names where Python has to do the generator's work.
+GENERATOR = "the load generator in C"
 Document = dict[str, Any]
 
 
@@ -23,9 +27,9 @@ def document(plan: Plan, measured: Measured, missing: Mapping[str, str]) -> Docu
     """Everything that was measured, and what a reader needs to know about it; times in µs, sizes in bytes."""
     whole: Document = {
         "schema": SCHEMA,
-        "benchmark": "tcp",
+        "benchmark": plan.contest.name,
         "machine": machine(),
-        "versions": {name: found for name in ("moorings", *LIBRARIES) if (found := version_of(name))},
+        "versions": _versions(plan.contest),
         "pairs": plan.pairs,
         "seconds": plan.seconds,
         "missing": dict(missing),
@@ -39,6 +43,13 @@ def document(plan: Plan, measured: Measured, missing: Mapping[str, str]) -> Docu
         },
     }
     return {key: rounded(value) for key, value in whole.items()}
+
+
+def _versions(contest: Contest) -> dict[str, str]:
+    found = {name: version_of(name) for name in ("moorings", *contest.libraries)}
+    if contest.tls:
+        found["OpenSSL"] = ssl.OPENSSL_VERSION.split()[1]
+    return {name: number for name, number in found.items() if number}
 
 
 def rounded(value: Any) -> Any:
@@ -198,7 +209,9 @@ def failures(results: Document) -> list[str]:
 def notes(results: Document) -> list[str]:
     """What a reader of the tables should know."""
     found = [
-        f"{name} is missing, so what needs it is left out ({command})" for name, command in results["missing"].items()
+        f"{name} is missing, so {'Python takes the load on' if name == GENERATOR else 'what needs it is left out'} "
+        f"({command})"
+        for name, command in results["missing"].items()
     ]
     if any(SERVERS[server["name"]].malloc for server in results["servers"]):
         settings = " ".join(f"{name}={value}" for name, value in MALLOC_SETTINGS.items())
@@ -225,13 +238,13 @@ def heading(results: Document) -> str:
     )
 
 
-def parts(*, quick: bool, only: str, count: bool) -> tuple[str, ...]:
+def parts(contest: Contest, *, quick: bool, only: str, count: bool) -> tuple[str, ...]:
     """The parts of a run: by name or title with `only`, else all of them or those of a quick run."""
     text = only.lower()
-    if text in PARTS:
+    if text in contest.parts:
         return (text,) if count or text != INSTRUCTIONS else ()
-    names = [name for name, title in PARTS.items() if text in name or text in title.lower()]
-    slow = {scenario.name for scenario in SCENARIOS if not scenario.quick} | {INSTRUCTIONS}
+    names = [name for name, title in contest.parts.items() if text in name or text in title.lower()]
+    slow = {scenario.name for scenario in contest.scenarios if not scenario.quick} | {INSTRUCTIONS}
     if quick and not only:
         names = [name for name in names if name not in slow]
     return tuple(name for name in names if count or name != INSTRUCTIONS)

@@ -1,6 +1,9 @@
 """The servers that the benchmarks compare: one process each, every library in its best idiom.
 
-Usage: `python -P servers.py KIND LOOP [ROLE] [UNIT]`. A server prints a line of JSON (`port`, `mode`) when it listens,
+Usage: `python -P servers.py KIND LOOP [ROLE] [UNIT] [IDENTITY]`. With IDENTITY, a PEM file with a certificate and its
+key, it speaks TLS, with each library's own defaults; the client chooses version, cipher and curve.
+
+A server prints a line of JSON (`port`, `mode`) when it listens,
 and serves until its standard input ends. This file imports only the library that it serves with: a peer's process
 does not load ours. The roles:
 
@@ -17,9 +20,11 @@ import asyncio
 import contextlib
 import json
 import os
+import ssl
 import sys
 import threading
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -144,7 +149,13 @@ WINRT: dict[str, Callable[[Any, Any, int], Awaitable[None]]] = {
 }
 
 
-async def serve_moorings(role: str, unit: int) -> None:
+def certificate_of(identity: str) -> Any:
+    from moorings.certificates.certificate import Certificate
+
+    return Certificate.from_pem(Path(identity).read_bytes())
+
+
+async def serve_moorings(role: str, unit: int, identity: str) -> None:
     """Ours under its WinRT names: the program that moves between Windows and Linux unchanged."""
     from moorings import HostName, StreamSocketListener
 
@@ -157,12 +168,14 @@ async def serve_moorings(role: str, unit: int) -> None:
 
     listener = StreamSocketListener()
     listener.add_connection_received(on_connection)
+    if identity:
+        listener.control.server_certificate = certificate_of(identity)
     await listener.bind_endpoint_async(HostName("127.0.0.1"), "")
     announce(int(listener.information.local_port), mode_of_moorings())
     await asyncio.Event().wait()
 
 
-async def serve_face(role: str, unit: int) -> None:
+async def serve_face(role: str, unit: int, identity: str) -> None:
     """Ours under its Python names."""
     import moorings
 
@@ -179,7 +192,9 @@ async def serve_face(role: str, unit: int) -> None:
             else:
                 await conversation(role, unit, connection.read, connection.write)
 
-    async with moorings.listen("tcp://127.0.0.1:0", handle) as listener:
+    url = f"{'tls' if identity else 'tcp'}://127.0.0.1:0"
+    certificate = (identity, identity) if identity else None
+    async with moorings.listen(url, handle, certificate=certificate) as listener:
         announce(listener.port, mode_of_moorings())
         await asyncio.Event().wait()
 
@@ -265,17 +280,28 @@ PROTOCOLS: dict[str, Callable[[int], asyncio.BaseProtocol]] = {
 }
 
 
-async def serve_callbacks(role: str, unit: int) -> None:
+def server_context(identity: str) -> ssl.SSLContext | None:
+    """What the peers speak TLS with; None for TCP."""
+    if not identity:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity)
+    return context
+
+
+async def serve_callbacks(role: str, unit: int, identity: str) -> None:
     protocol = PROTOCOLS[role]
-    server = await asyncio.get_running_loop().create_server(lambda: protocol(unit), "127.0.0.1", 0, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol(unit), "127.0.0.1", 0, backlog=BACKLOG, ssl=server_context(identity)
+    )
     announce(server.sockets[0].getsockname()[1], "callbacks")
     await asyncio.Event().wait()
 
 
-async def serve_fast_callbacks(role: str, unit: int) -> None:
+async def serve_fast_callbacks(role: str, unit: int, identity: str) -> None:
     """Aiofastnet's transports under the same protocols."""
     import_module("aiofastnet").patch_loop()
-    await serve_callbacks(role, unit)
+    await serve_callbacks(role, unit, identity)
 
 
 # -- streams: asyncio, uvloop, aiofastnet ----------------------------------------------------------------------------
@@ -318,7 +344,7 @@ STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], A
 }
 
 
-async def serve_streams(role: str, unit: int) -> None:
+async def serve_streams(role: str, unit: int, identity: str) -> None:
     serve_one = STREAMS[role]
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -330,34 +356,38 @@ async def serve_streams(role: str, unit: int) -> None:
             writer.close()
 
     limit = PIECE if role == "receive" else SIZE
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=BACKLOG, limit=limit)
+    server = await asyncio.start_server(
+        handle, "127.0.0.1", 0, backlog=BACKLOG, limit=limit, ssl=server_context(identity)
+    )
     announce(server.sockets[0].getsockname()[1], "streams")
     await asyncio.Event().wait()
 
 
-async def serve_fast_streams(role: str, unit: int) -> None:
+async def serve_fast_streams(role: str, unit: int, identity: str) -> None:
     """Aiofastnet's transports under asyncio's streams."""
     import_module("aiofastnet").patch_loop()
-    await serve_streams(role, unit)
+    await serve_streams(role, unit, identity)
 
 
 # -- anyio and trio --------------------------------------------------------------------------------------------------
 
 
-async def serve_anyio(role: str, unit: int) -> None:
+async def serve_anyio(role: str, unit: int, identity: str) -> None:
     anyio = import_module("anyio")
 
     async def handle(stream: Any) -> None:
-        async with stream:
-            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError):
+            async with stream:
                 await conversation(role, unit, stream.receive, stream.send)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=BACKLOG)
     announce(listener.extra(anyio.abc.SocketAttribute.local_port), "anyio")
+    if identity:
+        listener = anyio.streams.tls.TLSListener(listener, server_context(identity))
     await listener.serve(handle)
 
 
-def run_trio(role: str, unit: int) -> None:
+def run_trio(role: str, unit: int, identity: str) -> None:
     trio = import_module("trio")
 
     async def handle(stream: Any) -> None:
@@ -367,6 +397,8 @@ def run_trio(role: str, unit: int) -> None:
     async def main() -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=BACKLOG)
         announce(listeners[0].socket.getsockname()[1], "trio")
+        if identity:
+            listeners = [trio.SSLListener(listener, server_context(identity)) for listener in listeners]
         await trio.serve_listeners(handle, listeners)
 
     def watch() -> None:
@@ -379,7 +411,7 @@ def run_trio(role: str, unit: int) -> None:
 
 # -- the program -----------------------------------------------------------------------------------------------------
 
-KINDS: dict[str, Callable[[str, int], Awaitable[None]]] = {
+KINDS: dict[str, Callable[[str, int, str], Awaitable[None]]] = {
     "moorings": serve_moorings,
     "face": serve_face,
     "callbacks": serve_callbacks,
@@ -390,24 +422,25 @@ KINDS: dict[str, Callable[[str, int], Awaitable[None]]] = {
 }
 
 
-async def serve(kind: str, role: str, unit: int) -> None:
+async def serve(kind: str, role: str, unit: int, identity: str) -> None:
     # End at once when standard input ends; what a server left open is of no interest then.
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, 0)
-    await KINDS[kind](role, unit)
+    await KINDS[kind](role, unit, identity)
 
 
-def main(kind: str, loop: str, role: str = "echo", unit: str = "0") -> None:
+def main(kind: str, loop: str, role: str = "echo", unit: str = "0", identity: str = "") -> None:
     if role not in ROLES:
         sys.exit(f"servers.py: no role {role}")
     if kind == "trio":
-        run_trio(role, int(unit))
+        run_trio(role, int(unit), identity)
     elif kind == "anyio":
         options = {"use_uvloop": loop == "uvloop"}
-        import_module("anyio").run(serve, kind, role, int(unit), backend="asyncio", backend_options=options)
+        arguments = (serve, kind, role, int(unit), identity)
+        import_module("anyio").run(*arguments, backend="asyncio", backend_options=options)
     elif loop == "uvloop":
-        import_module("uvloop").run(serve(kind, role, int(unit)))
+        import_module("uvloop").run(serve(kind, role, int(unit), identity))
     else:
-        asyncio.run(serve(kind, role, int(unit)))
+        asyncio.run(serve(kind, role, int(unit), identity))
 
 
 if __name__ == "__main__":

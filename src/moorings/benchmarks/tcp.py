@@ -66,6 +66,8 @@ class Scenario:
     churn: bool = False
     quick: bool = False
     message: str = "message"
+    #: The MODE of load.c: "" is plain TCP.
+    tls: str = ""
 
     @property
     def keeps_busy(self) -> bool:
@@ -82,33 +84,36 @@ class Scenario:
         return max(START_AGAIN, pairs // ROUNDS_OF_BULK) if self.role in {"receive", "send"} else START_AGAIN
 
 
-def _echo(size: int, connections: int, *, quick: bool = False) -> Scenario:
+def echo_scenario(size: int, connections: int, *, quick: bool = False, tls: str = "") -> Scenario:
+    """Requests that come back, on some connections."""
     text = f"{size // KIB} KiB" if size >= KIB else f"{size} B"
     many = "1 connection" if connections == 1 else f"{connections} connections"
     name = f"echo-{text.replace(' ', '').lower()}-{connections}"
-    return Scenario(name, f"Echo of {text}, {many}", "echo", size, size, connections, quick=quick)
+    return Scenario(name, f"Echo of {text}, {many}", "echo", size, size, connections, quick=quick, tls=tls)
+
+
+def bulk_scenarios(tls: str = "") -> tuple[Scenario, Scenario]:
+    """As much as possible, in both directions."""
+    return (
+        Scenario("receive", "Receiving 4 MiB, 1 connection", "receive", UNIT, 1, quick=True, message="4 MiB", tls=tls),
+        Scenario("send", "Sending 4 MiB, 1 connection", "send", 1, UNIT, quick=True, message="4 MiB", tls=tls),
+    )
 
 
 SCENARIOS = (
-    _echo(64, 1),
-    _echo(64, 50, quick=True),
-    _echo(4 * KIB, 1),
-    _echo(4 * KIB, 50),
-    _echo(64 * KIB, 1),
-    _echo(64 * KIB, 50),
-    Scenario("receive", "Receiving 4 MiB, 1 connection", "receive", UNIT, 1, quick=True, message="4 MiB"),
-    Scenario("send", "Sending 4 MiB, 1 connection", "send", 1, UNIT, quick=True, message="4 MiB"),
+    echo_scenario(64, 1),
+    echo_scenario(64, 50, quick=True),
+    echo_scenario(4 * KIB, 1),
+    echo_scenario(4 * KIB, 50),
+    echo_scenario(64 * KIB, 1),
+    echo_scenario(64 * KIB, 50),
+    *bulk_scenarios(),
     Scenario(
         "connections", "Accept, echo of 64 B, close", connections=AT_ONCE, churn=True, quick=True, message="connection"
     ),
     Scenario("batch", "100 writes of 100 B for each request", "batch", 1, BATCH, quick=True, message="100 writes"),
 )
 MEMORY, INSTRUCTIONS = "memory", "instructions"
-PARTS = {
-    **{scenario.name: scenario.title for scenario in SCENARIOS},
-    MEMORY: "Memory for each idle connection",
-    INSTRUCTIONS: "User-space instructions for one echo of 64 B, by callgrind",
-}
 OURS = ("moorings-uvloop", "face-uvloop", "moorings-asyncio", "face-asyncio")
 PURE = ("pure-uvloop", "pure-asyncio")
 PEERS = (
@@ -123,8 +128,52 @@ PEERS = (
     "anyio-uvloop",
     "trio",
 )
-#: What `peers` may name.
 LIBRARIES = ("c", "asyncio", "uvloop", "aiofastnet", "anyio", "trio")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What one command of `moorings bench` measures, and the servers that take part."""
+
+    name: str
+    scenarios: tuple[Scenario, ...]
+    peers: tuple[str, ...]
+    #: What `--peers` may name.
+    libraries: tuple[str, ...]
+    tls: str = ""
+    ours: tuple[str, ...] = OURS
+    pure: tuple[str, ...] = PURE
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The titles of all parts, by name."""
+        return {
+            **{scenario.name: scenario.title for scenario in self.scenarios},
+            MEMORY: "Memory for each idle connection",
+            INSTRUCTIONS: "User-space instructions for one echo of 64 B, by callgrind",
+        }
+
+    def choose(
+        self, peers: Iterable[str], *, pure: bool = False, has_c: bool = True
+    ) -> tuple[list[ServerKind], dict[str, str]]:
+        """The servers of ours and of these libraries that can run here; what is missing, with the command for it."""
+        wanted = [SERVERS[name] for name in (*self.ours, *(self.pure if pure else ()), *self.peers)]
+        kept: list[ServerKind] = []
+        missing: dict[str, str] = {}
+        chosen = set(peers)
+        for server in wanted:
+            if not server.ours and server.library not in chosen:
+                continue
+            absent = [name for name in server.packages if not has_package(name)]
+            missing.update({name: f"pip install {name}" for name in absent})
+            if server.kind == "c" and not has_c:
+                missing["a C compiler"] = "apt install gcc libc6-dev"
+            elif not absent:
+                kept.append(server)
+        return kept, missing
+
+
+TCP = Contest("tcp", SCENARIOS, PEERS, LIBRARIES)
 
 
 @dataclass(frozen=True)
@@ -136,10 +185,11 @@ class Plan:
     pairs: int = 9
     seconds: float = 0.08
     idle_connections: int = 10_000
+    contest: Contest = TCP
 
     @property
     def scenarios(self) -> list[Scenario]:
-        return [scenario for scenario in SCENARIOS if scenario.name in self.parts]
+        return [scenario for scenario in self.contest.scenarios if scenario.name in self.parts]
 
     @property
     def attempts(self) -> int:
@@ -185,24 +235,6 @@ class Measured:
         return (spread(ratios) if ratios else None), void
 
 
-def choose(peers: Iterable[str], *, pure: bool = False, has_c: bool = True) -> tuple[list[ServerKind], dict[str, str]]:
-    """The servers of ours and of these libraries that can run here; what is missing, with the command for it."""
-    wanted = [SERVERS[name] for name in (*OURS, *(PURE if pure else ()), *PEERS)]
-    kept: list[ServerKind] = []
-    missing: dict[str, str] = {}
-    chosen = set(peers)
-    for server in wanted:
-        if not server.ours and server.library not in chosen:
-            continue
-        absent = [name for name in server.packages if not has_package(name)]
-        missing.update({name: f"pip install {name}" for name in absent})
-        if server.kind == "c" and not has_c:
-            missing["a C compiler"] = "apt install gcc libc6-dev"
-        elif not absent:
-            kept.append(server)
-    return kept, missing
-
-
 class Run:
     """Measures a plan, and tells somebody how far it is."""
 
@@ -245,8 +277,10 @@ class Run:
         self.steps.show(f"{scenario.title}: starting {len(self.plan.servers)} servers")
 
         def start(kind: ServerKind) -> tuple[LoadGenerator, Server]:
-            server = stack.enter_context(Server(self.workshop, kind, role=scenario.role, unit=UNIT))
-            load = LoadGenerator(self.workshop, server, scenario.request, scenario.answer)
+            server = stack.enter_context(
+                Server(self.workshop, kind, role=scenario.role, unit=UNIT, tls=bool(scenario.tls))
+            )
+            load = LoadGenerator(self.workshop, server, scenario.request, scenario.answer, tls=scenario.tls)
             return stack.enter_context(load), server
 
         with ThreadPoolExecutor(len(self.workshop.cores)) as pool:
@@ -291,12 +325,15 @@ class Run:
             raise BenchmarkError("the limit of descriptors is too low for idle connections (see 'ulimit -Hn')")
         connections = self.measured.idle_connections = min(self.plan.idle_connections, allowed)
         for server in self.plan.servers:
-            self.measured.growth[server.name], mode = memory.measure(self.workshop, server, connections, self.steps)
+            tls = bool(self.plan.contest.tls)
+            growth, mode = memory.measure(self.workshop, server, connections, self.steps, tls=tls)
+            self.measured.growth[server.name] = growth
             self.measured.modes[server.name] = mode
             self.steps.advance()
 
     def count(self) -> None:
         """Instructions for one echo of 64 bytes."""
-        self.measured.counted = instructions.per_message(self.workshop, self.plan.servers, self.steps.show)
+        tls = self.plan.contest.tls
+        self.measured.counted = instructions.per_message(self.workshop, self.plan.servers, self.steps.show, tls=tls)
         for _ in self.plan.servers:
             self.steps.advance()

@@ -1,6 +1,8 @@
 /* The load generator: many connections, one request under way on each, one thread.
  *
- *     load PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN
+ *     load PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN [MODE]
+ *
+ * Compiled with WITH_TLS it speaks TLS, and MODE is `full` or `resumed` (load_tls.h); else there is no MODE.
  *
  * Reads commands, one a line, and answers each with one line:
  *
@@ -11,7 +13,7 @@
  *
  * The figures are: requests answered, wall clock, processor time of the server, processor time of this process, median
  * and 99th percentile of the time from sending a request (or connecting for it) to having its whole answer (all in
- * nanoseconds). Requests and answers consist of the letter m; an echo is a request with an answer of its size. The
+ * nanoseconds). A handshake belongs to connecting. Requests and answers consist of the letter m; an echo is a request with an answer of its size. The
  * processor time of the server is read here, before the first message and after the last answer, from its processor clock
  * (clock_getcpuclockid(3)), which counts user and system time in nanoseconds. That clock is exact while the server
  * sleeps, so it gets a moment to go to sleep.
@@ -48,6 +50,8 @@ static struct connection {
     int fd;
     size_t received;
     nanoseconds sent_at;
+    void *tls;
+    int greeted, offered; /* whether the handshake is done; whether it was to be a resumed one */
 } connections[MAXIMUM_CONNECTIONS];
 
 static int opened, epoll, port, spin;
@@ -66,6 +70,31 @@ static nanoseconds now(clockid_t clock) {
     return (nanoseconds)time.tv_sec * 1000000000u + (nanoseconds)time.tv_nsec;
 }
 
+#ifdef WITH_TLS
+#include "load_tls.h"
+#else
+static int set_up_tls(const char *mode) { return *mode == 0; }
+
+static void begin(struct connection *connection) { connection->greeted = 1; }
+
+static int greet(struct connection *connection) { return connection->greeted; }
+
+static ssize_t transmit(struct connection *connection, const char *data, size_t size) {
+    return send(connection->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static ssize_t collect(struct connection *connection, char *data, size_t size) {
+    return recv(connection->fd, data, size, MSG_DONTWAIT);
+}
+
+static void finish(struct connection *connection) { close(connection->fd); }
+#endif
+
+static void wait_for(struct connection *connection, short events) {
+    struct pollfd wait = {.fd = connection->fd, .events = events};
+    if (poll(&wait, 1, spin ? 0 : PATIENCE) < 0 && errno != EINTR) fail("poll");
+}
+
 /* Each from another source address, so that connections which have just ended do not use the ports up. */
 static void open_connection(struct connection *connection) {
     static unsigned source;
@@ -80,41 +109,48 @@ static void open_connection(struct connection *connection) {
     if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) fail("connect");
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) fail("epoll_ctl");
     connection->fd = fd;
+    begin(connection);
 }
 
 static void open_connections(int wanted) {
-    while (opened > 0) close(connections[--opened].fd);
-    while (opened < wanted) open_connection(&connections[opened++]);
+    while (opened > 0) finish(&connections[--opened]);
+    for (; opened < wanted; opened++) {
+        open_connection(&connections[opened]);
+        while (!greet(&connections[opened])) wait_for(&connections[opened], POLLIN);
+    }
 }
 
+/* Sends the request, or, before the handshake is done, goes on with that. */
 static void ask(struct connection *connection, nanoseconds time) {
     connection->received = 0;
     connection->sent_at = time;
+    if (!connection->greeted && !greet(connection)) return;
     for (size_t sent = 0; sent < request_size;) {
         size_t rest = request_size - sent;
-        ssize_t part = send(connection->fd, message, rest < PIECE ? rest : PIECE, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t part = transmit(connection, message, rest < PIECE ? rest : PIECE);
         if (part >= 0) {
             sent += (size_t)part;
         } else if (errno == EAGAIN) {
-            struct pollfd wait = {.fd = connection->fd, .events = POLLOUT};
-            if (poll(&wait, 1, spin ? 0 : PATIENCE) < 0 && errno != EINTR) fail("poll");
+            wait_for(connection, POLLOUT);
         } else if (errno != EINTR) {
             fail("send");
         }
     }
 }
 
-/* 1 when the answer is complete. */
+/* 1 when the answer is complete. Over TLS what was received may be more than one call gives. */
 static int hear(struct connection *connection) {
-    size_t rest = answer_size - connection->received;
-    ssize_t count = recv(connection->fd, answer, rest < PIECE ? rest : PIECE, MSG_DONTWAIT);
-    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
-    if (count <= 0) fail("the server ended a connection");
-    if (answer[count - 1] != 'm') {
-        fprintf(stderr, "load: the answer is wrong\n");
-        exit(1);
-    }
-    connection->received += (size_t)count;
+    do {
+        size_t rest = answer_size - connection->received;
+        ssize_t count = collect(connection, answer, rest < PIECE ? rest : PIECE);
+        if (count < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+        if (count <= 0) fail("the server ended a connection");
+        if (answer[count - 1] != 'm') {
+            fprintf(stderr, "load: the answer is wrong\n");
+            exit(1);
+        }
+        connection->received += (size_t)count;
+    } while (connection->tls && connection->received < answer_size);
     return connection->received == answer_size;
 }
 
@@ -143,10 +179,14 @@ static void run(nanoseconds duration, unsigned long limit, clockid_t server, int
         }
         for (int index = 0; index < count; index++) {
             struct connection *connection = &connections[events[index].data.u32];
+            if (!connection->greeted) {
+                ask(connection, connection->sent_at);
+                continue;
+            }
             if (!hear(connection)) continue;
             nanoseconds took = time - connection->sent_at;
             samples[answered++ % SAMPLES] = took < 0xFFFFFFFFu ? (unsigned)took : 0xFFFFFFFFu;
-            if (churn) close(connection->fd);
+            if (churn) finish(connection);
             if (asked < limit && time - before < duration) {
                 asked++;
                 if (churn) {
@@ -171,8 +211,8 @@ static void run(nanoseconds duration, unsigned long limit, clockid_t server, int
 int main(int count, char **arguments) {
     char line[128];
     clockid_t server;
-    if (count != 6) {
-        fprintf(stderr, "usage: load PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN\n");
+    if ((count != 6 && count != 7) || !set_up_tls(count == 7 ? arguments[6] : "")) {
+        fprintf(stderr, "usage: load PORT SERVER_PID REQUEST_SIZE ANSWER_SIZE SPIN [MODE]\n");
         return 2;
     }
     port = atoi(arguments[1]);
@@ -196,10 +236,13 @@ int main(int count, char **arguments) {
                    wanted <= MAXIMUM_CONNECTIONS) {
             open_connections(0);
             run((nanoseconds)milliseconds * 1000000u, limit, server, wanted);
+        } else if (strncmp(line, "quit", 4)) {
+            return 2;
         } else {
-            return strncmp(line, "quit", 4) ? 2 : 0;
+            break;
         }
         fflush(stdout);
     }
+    open_connections(0);
     return 0;
 }
