@@ -30,6 +30,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    Receive = Callable[[int], Awaitable[bytes]]
+    Send = Callable[[bytes], Awaitable[object]]
+
 SIZE = 65536
 #: Bytes that one call reads or writes where as much as possible is to be moved.
 PIECE = 262144
@@ -54,99 +57,90 @@ def mode_of_moorings() -> str:
 # -- in terms of two calls -------------------------------------------------------------------------------------------
 
 
-def conversation(
-    role: str, unit: int, receive: Callable[[int], Awaitable[bytes]], send: Callable[[bytes], Awaitable[object]]
-) -> Awaitable[None]:
-    """The roles in terms of two calls; `receive` gives no bytes at the end. Each write is awaited."""
+async def echo(_unit: int, receive: Receive, send: Send) -> None:
+    while data := await receive(SIZE):
+        await send(data)
 
-    async def echo() -> None:
-        while data := await receive(SIZE):
-            await send(data)
 
-    async def swallow() -> None:
-        left = unit
-        while data := await receive(PIECE):
-            left -= len(data)
-            if not left:
-                left = unit
-                await send(b"m")
+async def swallow(unit: int, receive: Receive, send: Send) -> None:
+    left = unit
+    while data := await receive(PIECE):
+        left -= len(data)
+        if not left:
+            left = unit
+            await send(b"m")
 
-    async def pour() -> None:
-        while await receive(1):
-            for _ in range(unit // PIECE):
-                await send(DATA)
 
-    async def batch() -> None:
-        while await receive(1):
-            for _ in range(WRITES):
-                await send(WRITE)
+async def pour(unit: int, receive: Receive, send: Send) -> None:
+    while await receive(1):
+        for _ in range(unit // PIECE):
+            await send(DATA)
 
-    return {"echo": echo, "receive": swallow, "send": pour, "batch": batch}[role]()
+
+async def batch(_unit: int, receive: Receive, send: Send) -> None:
+    while await receive(1):
+        for _ in range(WRITES):
+            await send(WRITE)
+
+
+#: The roles in terms of two calls; `receive` gives no bytes at the end. Each write is awaited.
+CONVERSATIONS = {"echo": echo, "receive": swallow, "send": pour, "batch": batch}
 
 
 # -- ours ------------------------------------------------------------------------------------------------------------
 
 
-async def winrt_echo(reader: Any, writer: Any, _unit: int) -> None:
-    from moorings import Buffer, InputStreamOptions
+class WinrtRoles:
+    """The roles in terms of WinRT's streams. What a program imports and looks up once, it does here once, too."""
 
-    partial = InputStreamOptions.PARTIAL  # a look-up in an enumeration for each message is no part of an echo
-    buffer = Buffer(SIZE)
-    while True:
-        await reader.read_async(buffer, SIZE, partial)
-        if not buffer.length:
-            break
-        await writer.write_async(buffer)
+    def __init__(self, unit: int) -> None:
+        from moorings import Buffer, InputStreamOptions
 
+        self.buffer = Buffer
+        self.unit = unit
+        self.none = InputStreamOptions.NONE
+        self.partial = InputStreamOptions.PARTIAL
 
-async def winrt_receive(reader: Any, writer: Any, unit: int) -> None:
-    from moorings import Buffer, InputStreamOptions
+    async def echo(self, reader: Any, writer: Any) -> None:
+        partial = self.partial
+        buffer = self.buffer(SIZE)
+        while True:
+            await reader.read_async(buffer, SIZE, partial)
+            if not buffer.length:
+                break
+            await writer.write_async(buffer)
 
-    partial = InputStreamOptions.PARTIAL
-    buffer = Buffer(PIECE)
-    left = unit
-    while True:
-        await reader.read_async(buffer, PIECE, partial)
-        if not buffer.length:
-            break
-        left -= buffer.length
-        if not left:
-            left = unit
-            await writer.write_async(b"m")
+    async def receive(self, reader: Any, writer: Any) -> None:
+        partial = self.partial
+        buffer = self.buffer(PIECE)
+        left = self.unit
+        while True:
+            await reader.read_async(buffer, PIECE, partial)
+            if not buffer.length:
+                break
+            left -= buffer.length
+            if not left:
+                left = self.unit
+                await writer.write_async(b"m")
 
+    async def send(self, reader: Any, writer: Any) -> None:
+        request = self.buffer(1)
+        while True:
+            await reader.read_async(request, 1, self.none)
+            if not request.length:
+                break
+            for _ in range(self.unit // PIECE):
+                await writer.write_async(DATA)
 
-async def winrt_send(reader: Any, writer: Any, unit: int) -> None:
-    from moorings import Buffer, InputStreamOptions
-
-    request = Buffer(1)
-    while True:
-        await reader.read_async(request, 1, InputStreamOptions.NONE)
-        if not request.length:
-            break
-        for _ in range(unit // PIECE):
-            await writer.write_async(DATA)
-
-
-async def winrt_batch(reader: Any, writer: Any, _unit: int) -> None:
-    from moorings import Buffer, InputStreamOptions
-
-    request = Buffer(1)
-    none = InputStreamOptions.NONE
-    while True:
-        await reader.read_async(request, 1, none)
-        if not request.length:
-            break
-        for _ in range(WRITES):
-            writer.write_async(WRITE)
-        await writer.flush_async()
-
-
-WINRT: dict[str, Callable[[Any, Any, int], Awaitable[None]]] = {
-    "echo": winrt_echo,
-    "receive": winrt_receive,
-    "send": winrt_send,
-    "batch": winrt_batch,
-}
+    async def batch(self, reader: Any, writer: Any) -> None:
+        request = self.buffer(1)
+        while True:
+            await reader.read_async(request, 1, self.none)
+            if not request.length:
+                break
+            for _ in range(WRITES):
+                writer.write_async(WRITE)
+            await writer.flush_async()
 
 
 def certificate_of(identity: str) -> Any:
@@ -159,12 +153,13 @@ async def serve_moorings(role: str, unit: int, identity: str) -> None:
     """Ours under its WinRT names: the program that moves between Windows and Linux unchanged."""
     from moorings import HostName, StreamSocketListener
 
-    serve_one = WINRT[role]
+    roles = WinrtRoles(unit)
+    serve_one = {"echo": roles.echo, "receive": roles.receive, "send": roles.send, "batch": roles.batch}[role]
 
     async def on_connection(_listener: StreamSocketListener, args: Any) -> None:
         connection = args.socket
         with connection, contextlib.suppress(OSError):
-            await serve_one(connection.input_stream, connection.output_stream, unit)
+            await serve_one(connection.input_stream, connection.output_stream)
 
     listener = StreamSocketListener()
     listener.add_connection_received(on_connection)
@@ -179,6 +174,8 @@ async def serve_face(role: str, unit: int, identity: str) -> None:
     """Ours under its Python names."""
     import moorings
 
+    converse = CONVERSATIONS[role]
+
     async def batch(connection: moorings.StreamSocket) -> None:
         while await connection.read(1):
             for _ in range(WRITES):
@@ -190,7 +187,7 @@ async def serve_face(role: str, unit: int, identity: str) -> None:
             if role == "batch":
                 await batch(connection)
             else:
-                await conversation(role, unit, connection.read, connection.write)
+                await converse(unit, connection.read, connection.write)
 
     url = f"{'tls' if identity else 'tcp'}://127.0.0.1:0"
     certificate = (identity, identity) if identity else None
@@ -374,11 +371,12 @@ async def serve_fast_streams(role: str, unit: int, identity: str) -> None:
 
 async def serve_anyio(role: str, unit: int, identity: str) -> None:
     anyio = import_module("anyio")
+    converse = CONVERSATIONS[role]
 
     async def handle(stream: Any) -> None:
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError):
             async with stream:
-                await conversation(role, unit, stream.receive, stream.send)
+                await converse(unit, stream.receive, stream.send)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", backlog=BACKLOG)
     announce(listener.extra(anyio.abc.SocketAttribute.local_port), "anyio")
@@ -389,10 +387,11 @@ async def serve_anyio(role: str, unit: int, identity: str) -> None:
 
 def run_trio(role: str, unit: int, identity: str) -> None:
     trio = import_module("trio")
+    converse = CONVERSATIONS[role]
 
     async def handle(stream: Any) -> None:
         with contextlib.suppress(trio.BrokenResourceError):
-            await conversation(role, unit, stream.receive_some, stream.send_all)
+            await converse(unit, stream.receive_some, stream.send_all)
 
     async def main() -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=BACKLOG)

@@ -63,6 +63,10 @@ _ERROR = 3
 # Phases of a stream.
 _OPEN = 0
 
+# Up to Python 3.11, looking a member of an enumeration up costs as much as ten other look-ups.
+_NOT_ENDED = EndReason.OPEN
+_CLOSED_BY_PEER = EndReason.CLOSED_BY_PEER
+
 # What a read asks for, in `Operation.options`: InputStreamOptions, or filling the stash.
 _PARTIAL = 1
 _READ_AHEAD = 2
@@ -116,7 +120,7 @@ class ReadingStream(Source):
         self.label = label
         self.plain_socket: Any = None
         self.phase = _OPEN
-        self.end_reason = EndReason.OPEN
+        self.end_reason = _NOT_ENDED
         self.read_head: Operation | None = None
         self.read_tail: Operation | None = None
         self.readable = False
@@ -313,8 +317,8 @@ class ReadingStream(Source):
                 return
             self.eof = True
             self.readable = True  # reads are served with the end from now on
-            if self.end_reason == EndReason.OPEN:
-                self.end_reason = EndReason.CLOSED_BY_PEER
+            if self.end_reason is _NOT_ENDED:
+                self.end_reason = _CLOSED_BY_PEER
         else:
             self.read_error = self._broken(-count, "receiving")
             self.readable = True

@@ -47,6 +47,10 @@ _OPEN = 0
 _CLOSING = 1
 _CLOSED = 2
 
+# Up to Python 3.11, looking a member of an enumeration up costs as much as ten other look-ups.
+_NOT_ENDED = EndReason.OPEN
+_CLOSED_BY_US = EndReason.CLOSED_BY_US
+
 # What an operation asks of the stream, in `Operation.options`.
 _FILL = 16
 _WRITE = 32
@@ -237,8 +241,8 @@ class TcpStream(WritingStream):
                 self.abort()  # nobody will go on with it
             return
         self.phase = _CLOSING
-        if self.end_reason == EndReason.OPEN:
-            self.end_reason = EndReason.CLOSED_BY_US
+        if self.end_reason is _NOT_ENDED:
+            self.end_reason = _CLOSED_BY_US
         self._abort_reads()
         self._send_queue()
         if self.phase != _CLOSING:

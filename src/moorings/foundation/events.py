@@ -17,7 +17,7 @@ import warnings
 from asyncio import CancelledError
 from collections.abc import Awaitable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from moorings.foundation.projection import check_object, final
 
@@ -112,15 +112,14 @@ class EventSource(Generic[S, A]):
         pending: list[tuple[Callable[[S, A], object], Awaitable[Any]]] = []
         for _, handler in self._handlers:
             try:
-                result = handler(sender, args)
+                result: Any = handler(sender, args)
             except (Exception, CancelledError) as error:  # noqa: BLE001 (a handler is foreign code)
                 report(error, handler)
                 continue
             # The type first: it costs much less than the abstract class does.
             if result is not None and (type(result) is CoroutineType or isinstance(result, Awaitable)):
-                awaitable: Awaitable[Any] = cast("Any", result)
                 if start is None:
-                    pending.append((handler, awaitable))
+                    pending.append((handler, result))  # pyright: ignore[reportUnknownArgumentType]
                 else:
-                    start(handler, awaitable)
+                    start(handler, result)  # pyright: ignore[reportUnknownArgumentType]
         return pending

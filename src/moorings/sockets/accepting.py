@@ -27,7 +27,7 @@ import weakref
 from collections import deque
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings import errors
 from moorings.engine.hub import hub_of
@@ -374,9 +374,9 @@ class Accepting:
             connection = awaitable.connection
             awaitable = awaitable.awaitable
         # The type first: the general question costs a tenth of what a short connection does.
-        given: object = awaitable
-        ready = type(given) is CoroutineType or inspect.iscoroutine(given)  # pyright: ignore[reportUnknownArgumentType]
-        coroutine: Coroutine[Any, Any, Any] = cast("Any", given) if ready else _finish(awaitable)
+        given: Any = awaitable
+        ready = type(given) is CoroutineType or inspect.iscoroutine(given)
+        coroutine: Coroutine[Any, Any, Any] = given if ready else _finish(awaitable)  # pyright: ignore[reportUnknownVariableType]
         task: asyncio.Task[Any] = self.home.loop.create_task(coroutine)
         self.tasks[task] = connection
         task.add_done_callback(self._task_ended)

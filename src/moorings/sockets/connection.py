@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 # SO_PRIORITY 6 is the interactive band of the default queueing discipline (tc-prio(8)); IPTOS_LOWDELAY from ip(7).
 _INTERACTIVE_PRIORITY = 6
 _LOW_DELAY = 0x10
+_LOW_LATENCY = SocketQualityOfService.LOW_LATENCY
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
@@ -50,6 +51,12 @@ class State(IntEnum):
     BUSY = 1
     OPEN = 2
     CLOSED = 3
+
+
+# Up to Python 3.11, looking a member of an enumeration up costs as much as ten other look-ups.
+_NEW = State.NEW
+_OPEN = State.OPEN
+_CLOSED = State.CLOSED
 
 
 @dataclass(slots=True)
@@ -73,7 +80,7 @@ class Settings:
             plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self.outbound_buffer_size is not None:
             plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.outbound_buffer_size)
-        low_latency = self.quality_of_service == SocketQualityOfService.LOW_LATENCY
+        low_latency = self.quality_of_service is _LOW_LATENCY
         # A socket for both families needs the IPv4 options too, for its mapped peers.
         plain_socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self.outbound_unicast_hop_limit)
         if low_latency:
@@ -86,7 +93,7 @@ class Settings:
 
     def apply_to_accepted(self, connected: socket.socket | int) -> None:
         """Set what is not inherited: the kernel gives an accepted socket priority 0. (IP_TOS changes it too.)"""
-        if self.quality_of_service != SocketQualityOfService.LOW_LATENCY:
+        if self.quality_of_service is not _LOW_LATENCY:
             return
         with borrowed(connected if isinstance(connected, int) else connected.fileno()) as plain_socket:
             plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _INTERACTIVE_PRIORITY)
@@ -114,7 +121,7 @@ def require(
     """
     if state in rules[member]:
         return
-    if state == State.CLOSED:
+    if state is _CLOSED:
         raise errors.closed(str(what))
     raise errors.illegal_call(f"{what}: {member} while it is {state.name.lower()}", hints.get(state, ""))
 
@@ -172,7 +179,7 @@ class Connection:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.state = State.NEW
+        self.state: State = _NEW
         self.accepted = False
         self.stream: TcpStream | None = None
         self.host_name: HostName | None = None
@@ -199,12 +206,12 @@ class Connection:
         self.local_sockaddr = local_sockaddr
         self.final_info = None
         self.opened_at = time.monotonic()
-        self.state = State.OPEN
+        self.state = _OPEN
         stream.on_release = self.finished
 
     def finished(self, stream: TcpStream) -> None:
         """The descriptor is about to go: keep what can be asked only now."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self.local_address_of(stream.fd)
         on_last_look = self.on_last_look
         self.on_last_look = None
@@ -312,7 +319,7 @@ class Lifeline:
             if home.loop.is_closed():
                 stream.abort()  # nobody will go on with closing it
             return
-        if getattr(stream.label, "state", None) == State.CLOSED:
+        if getattr(stream.label, "state", None) is _CLOSED:
             return  # closed from another thread: the home loop has not got to it yet
         made = "accepted by the listener made" if getattr(stream.label, "accepted", False) else "made"
         origin = "" if self.place is None else f", {made} at {self.place[0]}:{self.place[1]}"

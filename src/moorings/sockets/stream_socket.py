@@ -31,11 +31,9 @@ from moorings.names.service_names import parse_service_name
 from moorings.sockets.adopting import check_adoptable, take_over
 from moorings.sockets.connection import (
     Connection,
-    Lifeline,
     Settings,
     State,
     creation_place,
-    first_use,
     require,
     settings_of,
     start,
@@ -51,7 +49,7 @@ from moorings.sockets.opening import (
 )
 from moorings.sockets.ownership import StreamBrokerMembers
 from moorings.sockets.python_face import StreamFace
-from moorings.sockets.socket_streams import SocketInputStream, SocketOutputStream
+from moorings.sockets.stream_parts import StreamParts
 from moorings.sockets.stream_socket_control import StreamSocketControl, control_of
 from moorings.sockets.stream_socket_information import StreamSocketInformation, information_of
 from moorings.sockets.upgrading import check_upgradable, upgrade
@@ -62,7 +60,6 @@ if TYPE_CHECKING:
 
     from moorings.engine.interface import Detached
     from moorings.foundation.async_info import IAsyncAction, IAsyncOperation
-    from moorings.foundation.operation import Operation
     from moorings.sockets.tls_client import ClientHandshake
     from moorings.streams.interfaces import IInputStream, IOutputStream
 
@@ -109,7 +106,7 @@ HINTS = {
 
 
 @final
-class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
+class StreamSocket(StreamParts, StreamFace, StreamBrokerMembers, IClosable):
     """A TCP connection: make it, set `control`, connect, use the two streams, close.
 
     Beside WinRT's members it has the Python face: `read`, `read_exactly`, `read_until`, `lines`, `write`, `flush`,
@@ -119,31 +116,11 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     Source: WinRT StreamSocket.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_connect_operation",
-        "_connection",
-        "_control",
-        "_information",
-        "_input",
-        "_lifeline",
-        "_output",
-        "_place",
-    )
+    __slots__ = ("__weakref__",)
     _winrt_name_ = "Windows.Networking.Sockets.StreamSocket"
 
     def __init__(self) -> None:
         self._prepare(Connection(Settings()), creation_place())
-
-    def _prepare(self, connection: Connection, place: tuple[str, int] | None) -> None:
-        self._connection: Connection = connection
-        self._place = place
-        self._lifeline: Lifeline | None = None
-        self._input: SocketInputStream | None = None
-        self._output: SocketOutputStream | None = None
-        self._control: StreamSocketControl | None = None
-        self._information: StreamSocketInformation | None = None
-        self._connect_operation: Operation | None = None
 
     def _require(self, member: str) -> None:
         connection = self._connection
@@ -151,13 +128,6 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         if home is not None and home.dropped:
             raise errors.closed(str(connection), "it belongs to the parent process; make a new one after fork()")
         require(connection.state, RULES, member, connection, HINTS)
-
-    def _stream(self, member: str) -> TcpStream:
-        stream = self._connection.stream
-        if stream is None or self._connection.state != State.OPEN or stream.home.dropped:
-            self._require(member)
-        assert stream is not None
-        return stream
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -314,9 +284,6 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         connection.opened(stream, remote)
         self._attach(stream)
 
-    def _attach(self, stream: TcpStream) -> None:
-        self._lifeline = Lifeline(stream, self._place)
-
     connect_with_endpoint_pair_async = deprecated_alias("connect_async")
     connect_with_protection_level_async = deprecated_alias("connect_async")
     connect_with_protection_level_and_adapter_async = deprecated_alias("connect_async")
@@ -382,31 +349,12 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
     @property
     def input_stream(self) -> IInputStream:
         """Received bytes; the same object each time. Errors: E_ILLEGAL_METHOD_CALL before the socket is open."""
-        stream = self._input
-        if stream is None or self._connection.state != State.OPEN:
-            self._require("input_stream")
-            assert self._connection.stream is not None
-            stream = self._first("_input", SocketInputStream(self._connection.stream, self._lifeline))
-        return stream  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
+        return self._first_input()  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
 
     @property
     def output_stream(self) -> IOutputStream:
         """Bytes to send; the same object each time. Errors: E_ILLEGAL_METHOD_CALL before the socket is open."""
-        stream = self._output
-        if stream is None or self._connection.state != State.OPEN:
-            self._require("output_stream")
-            assert self._connection.stream is not None
-            stream = self._first("_output", SocketOutputStream(self._connection.stream, self._lifeline))
-        return stream  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
-
-    def _first(self, slot: str, made: T) -> T:
-        """Keep what was made on first use, whichever thread was first."""
-        with first_use.lock:
-            kept: T | None = getattr(self, slot)
-            if kept is None:
-                setattr(self, slot, made)
-                kept = made
-        return kept
+        return self._first_output()  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  # registered as one
 
     @property
     def control(self) -> StreamSocketControl:
@@ -461,14 +409,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         `limits.close_timeout`; then FIN, or RST where received data was left unread. `aclose()` waits for that.
         Source: WinRT StreamSocket.Close.
         """
-        connection = self._connection
-        state, connection.state = connection.state, State.CLOSED
-        operation, self._connect_operation = self._connect_operation, None
-        if state == State.BUSY and operation is not None:
-            operation.cancel()
-        stream = connection.stream
-        if stream is not None and not stream.is_released() and not stream.home.dropped:
-            self._at_home(stream.close)
+        self._end()
 
     def detach(self) -> Detached:
         """Give the descriptor away, with bytes that were received and not read. The socket is closed for us.
@@ -499,7 +440,7 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
         descriptor = check_adoptable(plain_socket, "from_socket")
         received = memoryview(unread).tobytes()
         home = current_home()
-        result = object.__new__(StreamSocket)
+        result = StreamSocket.__new__(StreamSocket)
         result._prepare(Connection(Settings()), creation_place())
 
         def use(taken: socket.socket) -> None:
@@ -557,8 +498,6 @@ class StreamSocket(StreamFace, StreamBrokerMembers, IClosable):
 
 def accepted_socket(connection: Connection, place: tuple[str, int] | None) -> StreamSocket:
     """The public object of a connection that a listener accepted."""
-    result = object.__new__(StreamSocket)
+    result = StreamSocket.__new__(StreamSocket)
     result._prepare(connection, place)
-    assert connection.stream is not None
-    result._attach(connection.stream)
     return result
