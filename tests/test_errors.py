@@ -260,3 +260,13 @@ def test_unknown_status_number_becomes_nameless_member() -> None:
         SocketErrorStatus(2**40)
     with pytest.raises(ValueError, match="not a valid"):
         SocketErrorStatus("CONNECTION_REFUSED")  # type: ignore[arg-type]
+
+
+def test_a_refused_certificate_tells_all_that_is_wrong() -> None:
+    """Also in another process."""
+    for code in (errors.CERT_E_EXPIRED, errors.SEC_E_CERT_UNKNOWN):
+        error = errors.make(code, "reason")
+        assert error.certificate_errors == ()
+        error.certificate_errors = (3, 7)
+        twin = pickle.loads(pickle.dumps(error))
+        assert (twin.winerror, twin.certificate_errors, twin.reason) == (code, (3, 7), "reason")

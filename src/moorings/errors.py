@@ -393,6 +393,8 @@ class CodedError(OSError):
 
     # OSError has the field on Windows only, and typeshed declares it there only.
     winerror: int
+    #: Of a certificate that TLS did not accept: all that is wrong with it, as ChainValidationResult.
+    certificate_errors: tuple[Any, ...] = ()
 
     def __new__(cls, code: int, reason: str, hresult: int) -> Self:  # pyright: ignore[reportInconsistentConstructor]
         """Make the exception. OSError reads its arguments here when `__new__` is overridden."""

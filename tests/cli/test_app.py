@@ -63,11 +63,14 @@ LASTING = {
     # Not before it has begun: an interrupt in the middle of an import leaves a file for the warnings-as-errors to name.
     "bench": Lasting(["tcp", "--quick"], "round 1 of"),
 }
+#: A certificate that trusts in itself, until 2100.
+A_CERTIFICATE = Path(__file__).parent / "self_signed.pem"
 #: Arguments with which a command ends by itself, soon and well, and writes something to standard output.
 SHORT = {
     "demo": ["--clients", "30", "--megabytes", "1", "--packets", "1000"],
     "sockets": ["--once"],
     "doctor": [],
+    "cert": ["show", str(A_CERTIFICATE), "--ca", str(A_CERTIFICATE)],
 }
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
+import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cli.running import COMMAND, LISTENING, PATIENCE, Running, environment
+from OpenSSL import SSL
+from tests.certificates.bad_certificates import BadChain
+from tests.certificates.certificate_factory import make, make_server, rsa_key
+from tests.certificates.openssl_oracle import _server_context
+from tests.cli.running import COMMAND, LISTENING, PATIENCE, Running, environment, objects, plain_server
 from tests.sockets.tls_servers import authority, client_identity, server_certificate
 
 from moorings.certificates.certificate import identity_pem
+from moorings.certificates.enums import CertificateErrorSeverity
+from moorings.certificates.enums import ChainValidationResult as Result
+from moorings.certificates.pem import to_pem
+from moorings.certificates.validation import IGNORABLE
+from moorings.cli import app
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -40,9 +54,9 @@ def port(files: Path, request: pytest.FixtureRequest) -> Iterator[str]:
         yield line.strip().rpartition(":")[2]
 
 
-def connect(port: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def connect(port: str, *arguments: str, host: str = "localhost") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, "connect", f"tls://localhost:{port}", *arguments],
+        [*COMMAND, "connect", f"tls://{host}:{port}", *arguments],
         input="hello\n",
         env=environment(),
         capture_output=True,
@@ -69,9 +83,92 @@ def test_a_server_that_nobody_vouches_for(port: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_refusal_names_all_errors_and_the_next_step(files: Path) -> None:
+    expired = authority().issue_cert("other.example", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    expired.private_key_and_cert_chain_pem.write_to_path(files / "expired.pem")
+    with Running("listen", "tls://localhost:0", "--echo", "--cert", f"{files}/expired.pem") as server:
+        port = server.wait_for(LISTENING, error=True).strip().rpartition(":")[2]
+        done = connect(port, "--ca", f"{files}/ca.pem")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"moorings: localhost:{port}: the certificate for 'localhost' is not accepted: EXPIRED, INVALID_NAME; "
+            f"'moorings cert show localhost:{port}' shows it; --ca names whom to trust, and --ignore "
+            "EXPIRED,INVALID_NAME lets it pass all the same\n"
+        )
+        only_one = connect(port, "--ca", f"{files}/ca.pem", "--ignore", "EXPIRED")
+        assert only_one.returncode == 1
+        assert "EXPIRED, INVALID_NAME" in only_one.stderr
+        both = connect(port, "--ca", f"{files}/ca.pem", "--ignore", "expired,invalid-name")
+        assert (both.returncode, both.stdout, both.stderr) == (0, "hello\n", "")
+        named = connect(port, "--ca", f"{files}/ca.pem", "--ignore", "EXPIRED", "--server-name", "other.example")
+        assert (named.returncode, named.stdout) == (0, "hello\n")
+
+
+def test_an_error_that_is_fatal_has_another_next_step(files: Path) -> None:
+    root = make("Root")
+    (files / "root.pem").write_bytes(to_pem(root.der))
+    weak = make_server(root, "localhost", key=rsa_key(1024))
+    chain = BadChain((weak.der,), weak.key_pem, (root.der,), (), CertificateErrorSeverity.FATAL)
+    with plain_server() as (listening, url):
+        serving = threading.Thread(target=shake_hands_once, args=(listening, chain))
+        serving.start()
+        done = connect(url.rpartition(":")[2], "--ca", f"{files}/root.pem", host="127.0.0.1")
+        serving.join(PATIENCE)
+    assert done.returncode == 1
+    assert "OTHER_ERRORS cannot be ignored: the server needs another certificate" in done.stderr
+    assert "--ignore" not in done.stderr
+
+
+def shake_hands_once(listening: socket.socket, chain: BadChain) -> None:
+    peer, _ = listening.accept()
+    with peer:
+        server = SSL.Connection(_server_context(chain), peer)
+        peer.setblocking(True)
+        server.set_accept_state()
+        with contextlib.suppress(SSL.Error):
+            server.do_handshake()
+
+
+@pytest.mark.parametrize("port", [["--cert", "{files}/server.pem", "--alpn", "h2,http/1.1"]], indirect=True)
+def test_statistics_tell_what_was_agreed_on(port: str) -> None:
+    done = connect(port, "--ignore", "INCOMPLETE_CHAIN", "--alpn", "http/1.1", "--stats")
+    assert done.returncode == 0
+    first = done.stderr.splitlines()[0]
+    assert re.search(r", TLS 1\.3, TLS_\w+, ALPN http/1\.1, ignored INCOMPLETE_CHAIN$", first)
+    told = objects(connect(port, "--ignore", "INCOMPLETE_CHAIN", "--stats", "--json").stderr, "connected")[0]
+    assert (told["protection_level"], told["ignored"]) == ("TLS13", ["INCOMPLETE_CHAIN"])
+    assert told["cipher"].startswith("TLS_")
+    assert "alpn" not in told
+
+
+def test_a_server_tells_who_came(files: Path) -> None:
+    options = ["--echo", "--cert", f"{files}/server.pem", "--client-ca", f"{files}/ca.pem"]
+    with Running("listen", "tls://localhost:0", *options) as server:
+        port = server.wait_for(LISTENING, error=True).strip().rpartition(":")[2]
+        assert connect(port, "--ca", f"{files}/ca.pem", "--client-cert", f"{files}/client.pem").returncode == 0
+        line = server.wait_for(" came")
+    assert re.search(r" came, TLS 1\.3, TLS_\w+, client certificate '.+'$", line)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("", [*sorted(IGNORABLE)]), ("unt", [Result.UNTRUSTED]), ("EXPIRED,INV", [Result.INVALID_NAME]), ("x", [])],
+)
+def test_completion_of_errors(
+    typed: str, offered: list[Result], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_MOORINGS_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"moorings connect --ignore {typed}")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert app.main([]) == 0
+    begun = typed.rpartition(",")[0]
+    wanted = [f"plain,{begun + ',' if begun else ''}{each.name}" for each in offered]
+    assert capsys.readouterr().out.split() == wanted
+
+
 def test_a_file_without_authorities(port: str, files: Path) -> None:
     done = connect(port, "--ca", f"{files}/no.pem")
-    assert done.returncode in {1, 2}
+    assert done.returncode == 2
     assert "no.pem" in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -97,6 +194,17 @@ def test_a_server_that_wants_to_know_its_clients(port: str, files: Path) -> None
         ["listen", "tls://127.0.0.1:0", "--cert", "{files}/server.pem", "--join", "239.255.0.1"],
         ["connect", "udp://127.0.0.1:1", "--ca", "{files}/ca.pem"],
         ["connect", "tls://127.0.0.1:1", "--key", "{files}/key.pem"],
+        ["connect", "tls://127.0.0.1:1", "--ca", "{files}/no.pem"],
+        ["connect", "tls://127.0.0.1:1", "--ignore", "REVOKED"],
+        ["connect", "tls://127.0.0.1:1", "--ignore", "UNTRUSTED,OTHER_ERRORS"],
+        ["connect", "tls://127.0.0.1:1", "--ignore", "all"],
+        ["connect", "tls://127.0.0.1:1", "--ignore", "success"],
+        ["connect", "tls://127.0.0.1:1", "--server-name", "a..b"],
+        ["connect", "tls://127.0.0.1:1", "--alpn", "ü"],
+        ["connect", "tcp://127.0.0.1:1", "--ignore", "UNTRUSTED"],
+        ["connect", "tcp://127.0.0.1:1", "--server-name", "x.example"],
+        ["listen", "udp://127.0.0.1:0", "--alpn", "h2"],
+        ["listen", "tls://127.0.0.1:0", "--cert", "{files}/server.pem", "--ca", "{files}/no.pem"],
         ["connect", "tls://127.0.0.1:1", "--cert", "{files}/ca.pem"],
     ],
 )

@@ -93,7 +93,9 @@ HELD_BY: dict[tuple[str, str], list[str]] = {
     (_PAGE, "127.0.0.1:40122 came"): [f"{_TESTS}::test_shown_drain"],
     (_PAGE, r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337"): [f"{_TESTS}::test_connect_with_datagrams"],
     (_PAGE, "moorings listen udp://127.0.0.1:1337 --quit-after 1 > received"): [f"{_TESTS}::test_listen_for_datagrams"],
-    (_PAGE, "moorings listen tls://localhost:1337 --cert server.pem --echo"): [f"{_TESTS}::test_tls"],
+    (_PAGE, "moorings listen tls://127.0.0.1:1337 --cert server.pem --echo"): [f"{_TESTS}::test_tls"],
+    (_PAGE, "moorings cert show localhost:1337 --ca ca.pem"): [f"{_TESTS}::test_cert_show"],
+    (_PAGE, "about                   found"): [f"{_TESTS}::test_shown_certificate"],
     (_PAGE, "127.0.0.1:40122: 6 B"): [f"{_TESTS}::test_shown_counts"],
     ("docs/guides/udp.md", "moorings listen udp://127.0.0.1:1337 --echo"): [f"{_TESTS}::test_listen_for_datagrams"],
     ("docs/guides/udp.md", r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337 --stats"): [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.certificates.certificate_factory import make, make_server
 from tests.docs.claims import commands_of
 from tests.docs.documents import Block, blocks_of, code_words, table
 from tests.docs.programs import environment, own_port
@@ -18,7 +20,8 @@ from tests.docs.test_programs import without_numbers
 from tests.sockets.tls_servers import authority, server_certificate
 
 from moorings import DatagramSocket
-from moorings.cli import connect, listen
+from moorings.certificates.pem import to_pem
+from moorings.cli import cert, connect, listen
 from moorings.cli.connect_datagrams import WAIT
 from moorings.cli.datagram_statistics import DatagramFacts, DatagramMeter
 from moorings.cli.options import TCP_ONLY, UDP_ONLY
@@ -39,6 +42,7 @@ LISTENS = [line for line in LINES if line.startswith("moorings listen tcp://127.
 UDP_CONNECTS = [line for line in LINES if "moorings connect udp://127.0.0.1:1337" in line]
 UDP_LISTENS = [line for line in LINES if line.startswith("moorings listen udp://")]
 TLS_LINES = [line for line in LINES if "tls://" in line]
+CERT_LINES = [line for line in LINES if line.startswith("moorings cert show")]
 REQUEST = b"request\n" * 1000
 
 
@@ -106,7 +110,7 @@ def exchange(client: socket.socket, data: bytes) -> None:
 
 def test_every_line_is_run_here() -> None:
     scripts = [line for block in SHELL if "&" in block.text for line in commands_of(block)]
-    assert sorted(CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + TLS_LINES + scripts) == sorted(LINES)
+    assert sorted(CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + TLS_LINES + CERT_LINES + scripts) == sorted(LINES)
     assert len(CONNECTS) >= 4
     assert len(LISTENS) >= 4
     assert len(UDP_CONNECTS) >= 3
@@ -116,9 +120,39 @@ def test_every_line_is_run_here() -> None:
 def test_tls(shell: Shell) -> None:
     authority().cert_pem.write_to_path(shell.directory / "ca.pem")
     server_certificate().private_key_and_cert_chain_pem.write_to_path(shell.directory / "server.pem")
-    listening, connecting = TLS_LINES
+    listening, *connecting = TLS_LINES
+    assert len(connecting) >= 3
     with shell.serving(listening):
-        assert shell.run(f"printf 'hello\\n' | {connecting}") == "hello\n"
+        for line in connecting:
+            assert "hello\n" in shell.run(f"printf 'hello\\n' | {line}")
+
+
+@pytest.fixture
+def certified(shell: Shell) -> Shell:
+    """The shell with the files of the page, from an authority that looks like one."""
+    root = make("Root")
+    server = make_server(root, "localhost")
+    (shell.directory / "ca.pem").write_bytes(to_pem(root.der))
+    (shell.directory / "server.pem").write_bytes(to_pem(server.der) + server.key_pem)
+    return shell
+
+
+@pytest.mark.parametrize("line", CERT_LINES)
+def test_cert_show(line: str, certified: Shell) -> None:
+    with certified.serving(TLS_LINES[0]):
+        printed = certified.run(line)
+    if "--json" in line:
+        assert json.loads(printed)["ok"] is True
+    else:
+        assert "acceptable" in printed
+
+
+def test_shown_certificate(certified: Shell) -> None:
+    """The same labels; what is found differs."""
+    with certified.serving(TLS_LINES[0]):
+        printed = certified.run(CERT_LINES[0])
+    labels = [re.split(r"  +", line)[0] for line in printed.splitlines()]
+    assert labels == [re.split(r"  +", line)[0] for line in shown("about ").text.rstrip("\n").splitlines()]
 
 
 @pytest.mark.parametrize("line", CONNECTS)
@@ -244,7 +278,9 @@ def options_of(command: click.Command) -> set[str]:
     return {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
 
 
-@pytest.mark.parametrize(("name", "command"), [("connect", connect.command), ("listen", listen.command)])
+@pytest.mark.parametrize(
+    ("name", "command"), [("connect", connect.command), ("listen", listen.command), ("cert show", cert.show)]
+)
 def test_options_are_those_of_the_command(name: str, command: click.Command) -> None:
     rows = table(PAGE, f"option of {name}", "meaning")
     assert {option for row in rows for option in code_words(row[f"option of {name}"])} == options_of(command)
@@ -278,7 +314,7 @@ def test_values_of_the_events() -> None:
 
 def test_exit_codes() -> None:
     rows = {row["code"] for row in table(PAGE, "code", "meaning")}
-    for command in (connect.command, listen.command):
+    for command in (connect.command, listen.command, cert.show):
         assert command.epilog is not None
         told = command.epilog.partition("Exit codes:")[2]
         assert set(re.findall(r"\b(\d+) (?=[a-zA-Z])", told)) == rows

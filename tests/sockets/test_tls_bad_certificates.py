@@ -64,12 +64,14 @@ async def verdict(chain: BadChain, version: str, ignored: list[Result]) -> tuple
         listening.setblocking(False)
         serving = asyncio.ensure_future(serve(listening, chain))
         code = 0
+        told: list[Result] = []
         try:
             await ours.connect_async(LOCALHOST, port_of(listening), LEVELS[version])
         except OSError as error:
-            code = error.winerror  # type: ignore[attr-defined]
+            code, told = error.winerror, list(error.certificate_errors)  # type: ignore[attr-defined]
         information = ours.information
         found = list(information.server_certificate_errors)
+        assert told == (found if code else [])
         ours.close()
         await serving
     assert information.server_certificate is not None or not found or Result.OTHER_ERRORS in found

@@ -61,6 +61,8 @@ class CertificateParts:
     #: The bits of the public key, without the tag and the count of unused bits: what OCSP hashes.
     public_key_bits: bytes
     key_algorithm_oid: str
+    #: The public key with its algorithm (SubjectPublicKeyInfo): what a pin is the digest of.
+    public_key_info: bytes
 
 
 def _read(data: bytes, start: int, end: int) -> tuple[int, int, int]:
@@ -118,6 +120,7 @@ def split_certificate(data: bytes) -> CertificateParts:
         subject=pieces[4],
         key_algorithm_oid=_first_oid(pieces[5], key_parts[0]),
         public_key_bits=pieces[5][key_parts[1][2] + 1 : key_parts[1][3]],
+        public_key_info=pieces[5],
     )
 
 

@@ -46,7 +46,8 @@ _PLAINER = {"is not a valid integer range": "is not a whole number", "is not a v
 COMMANDS = {
     "demo": "A tour on this machine: echoes over TCP and UDP, many clients, transfers, failures.",
     "listen": "Accept connections or datagrams: to standard input and output, or as an echo server.",
-    "connect": "Connect standard input and output to a server, over TCP or UDP.",
+    "connect": "Connect standard input and output to a server, over TCP, TLS or UDP.",
+    "cert": "Show the certificates of a server or a file, and all that is wrong with them.",
     "sockets": "Show the sockets of running programs that called moorings.monitor(), live.",
     "bench": "Measure this library against its peers on this machine.",
     "doctor": "Say what this machine offers, and what to install.",
@@ -57,6 +58,7 @@ Examples:
   moorings listen tcp://127.0.0.1:1337 --echo
   moorings connect tcp://127.0.0.1:1337 --stats
   moorings connect udp://127.0.0.1:1337
+  moorings cert show example.com:443
 
 \b
 Completion of commands and options, in bash (zsh and fish likewise):

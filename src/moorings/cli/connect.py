@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import moorings
+from moorings._face import parse_url
+from moorings.certificates.verify_codes import IGNORABLE
 from moorings.cli import connect_datagrams
-from moorings.cli.exit_codes import EXIT_OK
+from moorings.cli.exit_codes import EXIT_OK, CommandError
 from moorings.cli.loops import runner_of
 from moorings.cli.options import (
     Seconds,
+    Trust,
     argument_errors,
     exchange_options,
-    identity_of,
     manner_of,
     speaks_udp,
     telling_of,
     tls_options,
+    trust_of,
 )
 from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
-from moorings.cli.statistics_line import Reporter, Telling, milliseconds, peer_of
+from moorings.cli.statistics_line import Reporter, Telling, milliseconds, peer_of, protection_of
 from moorings.cli.stopping import until_terminated
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ Examples:
   moorings connect udp://239.255.13.37:1337 --verbose
   moorings connect tls://example.com:443
   moorings connect tls://localhost:1337 --ca ca.pem --cert client.pem
+  moorings connect tls://printer.local:443 --ignore UNTRUSTED,INVALID_NAME
 
 \b
 tcp://: The end of standard input half-closes the connection; the command ends
@@ -54,6 +58,10 @@ input still has to say is sent until it pauses for half a second.
 udp://: Every line, with its end, is a datagram; or every --size bytes. Once
 standard input has ended the command ends when nothing has come for a second,
 or --wait seconds.
+
+\b
+tls://: 'moorings cert show HOST:PORT' shows the certificate of a server, also
+one that is not accepted, and names all that is wrong with it.
 
 \b
 Exit codes: 0 it went well, 1 it failed (one line says why; udp://: the
@@ -67,8 +75,7 @@ class Options:
 
     url: str
     timeout: float
-    ca: str | None
-    identity: str | tuple[str, str] | None
+    trust: Trust
     manner: Manner
     telling: Telling
 
@@ -90,6 +97,7 @@ class Options:
 @tls_options(
     ca="a PEM file with whom to trust, instead of the system's authorities.",
     cert="a PEM file with the certificate for a server that asks.",
+    accepting=False,
 )
 @exchange_options(
     "server",
@@ -108,8 +116,7 @@ def command(url: str, timeout: float, size: int | None, loop: str, **shared: Any
     if speaks_udp(url):
         work = connect_datagrams.talk(url, timeout, size, shared["quit_after"], telling)
     else:
-        identity = identity_of(shared["cert"], shared["key"])
-        work = _talk(Options(url, timeout, shared["ca"], identity, manner_of(shared), telling))
+        work = _talk(Options(url, timeout, trust_of(shared), manner_of(shared), telling))
     runner, _ = runner_of(loop)
     return runner(until_terminated(work))
 
@@ -117,13 +124,41 @@ def command(url: str, timeout: float, size: int | None, loop: str, **shared: Any
 async def _talk(options: Options) -> int:
     reporter = Reporter(sys.stderr, as_json=options.telling.as_json)
     begin = time.monotonic()
-    with argument_errors(), reporter.waiting(f"connecting to {options.url} ..."):
-        connection = await moorings.connect(
-            options.url, timeout=options.timeout, ca=options.ca, certificate=options.identity
-        )
+    trust = options.trust
+    try:
+        with argument_errors(), reporter.waiting(f"connecting to {options.url} ..."):
+            connection = await moorings.connect(
+                options.url,
+                timeout=options.timeout,
+                ca=trust.ca,
+                certificate=trust.identity,
+                server_name=trust.server_name,
+                alpn=trust.alpn,
+                ignore=trust.ignore,
+            )
+    except OSError as error:
+        if not getattr(error, "certificate_errors", ()):
+            raise
+        raise CommandError(_refusal(options, error)) from error
     if options.telling.stats:
         took = time.monotonic() - begin
         peer = peer_of(connection)
-        reporter.say("connected", f"connected to {peer} in {milliseconds(took)}", peer=peer, seconds=round(took, 6))
+        tls = protection_of(connection)
+        text = f"connected to {peer} in {milliseconds(took)}{tls.text}"
+        reporter.say("connected", text, peer=peer, seconds=round(took, 6), **tls.values)
     await exchange(connection, (Source(), Sink()), options.manner, options.telling, reporter)
     return EXIT_OK
+
+
+def _refusal(options: Options, error: Any) -> str:
+    """What is wrong with a server's certificate, and what to do about it here."""
+    place = options.url.partition("://")[2]
+    found = error.certificate_errors
+    names = ",".join(each.name for each in found)
+    name = options.trust.server_name or parse_url(options.url, listening=False).host
+    fatal = [each.name for each in found if each not in IGNORABLE]
+    step = f"--ca names whom to trust, and --ignore {names} lets it pass all the same"
+    if fatal:
+        step = f"{', '.join(fatal)} cannot be ignored: the server needs another certificate"
+    look = f"'moorings cert show {place}' shows it"
+    return f"{place}: the certificate for {name!r} is not accepted: {names.replace(',', ', ')}; {look}; {step}"

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from moorings.cli import output
-from moorings.cli.statistics_line import Facts, Meter, Reporter, amount, every
+from moorings.cli.statistics_line import Facts, Meter, Reporter, amount, every, protection_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -42,7 +42,8 @@ class EchoServer:
         """One connection, until the client has ended, or has gone."""
         meter = Meter(connection)
         self._meters.add(meter)
-        self._reporter.say("came", f"{meter.peer} came", peer=meter.peer)
+        tls = protection_of(connection)
+        self._reporter.say("came", f"{meter.peer} came{tls.text}", peer=meter.peer, **tls.values)
         note = ""
         try:
             await self._echo(connection)

@@ -22,19 +22,20 @@ from moorings.cli.exit_codes import EXIT_INTERRUPTED, EXIT_OK, CommandError
 from moorings.cli.loops import runner_of
 from moorings.cli.options import (
     Seconds,
+    Trust,
     argument_errors,
     exchange_options,
-    identity_of,
     manner_of,
     refuse_options,
     speaks_udp,
     telling_of,
     tls_options,
+    trust_of,
 )
 from moorings.cli.output import describe_error
 from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
-from moorings.cli.statistics_line import Reporter, Telling, peer_of, tell_address
+from moorings.cli.statistics_line import Reporter, Telling, peer_of, protection_of, tell_address
 from moorings.cli.stopping import Stop, end_code, gone_code
 from moorings.engine.descriptor import borrowed
 
@@ -87,8 +88,7 @@ class Options:
     keep: bool
     max_connections: int | None
     drain_timeout: float
-    ca: str | None
-    identity: str | tuple[str, str] | None
+    trust: Trust
     manner: Manner
     telling: Telling
 
@@ -114,6 +114,7 @@ class Options:
 @tls_options(
     ca="clients need a certificate that leads to one in this PEM file.",
     cert="a PEM file with the server's certificate, its chain, and mostly its key.",
+    accepting=True,
 )
 @exchange_options(
     "client",
@@ -149,8 +150,7 @@ def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
         keep=shared["keep"],
         max_connections=shared["max_connections"],
         drain_timeout=shared["drain_timeout"],
-        ca=shared["ca"],
-        identity=identity_of(shared["cert"], shared["key"]),
+        trust=trust_of(shared),
         manner=manner_of(shared, wait_if_absent=True),
         telling=telling,
     )
@@ -163,7 +163,12 @@ async def _start(
     """Listen, and tell the address."""
     with argument_errors():
         listening = await moorings.listen(
-            options.url, handler, max_connections=limit, certificate=options.identity, client_ca=options.ca
+            options.url,
+            handler,
+            max_connections=limit,
+            certificate=options.trust.identity,
+            client_ca=options.trust.ca,
+            alpn=options.trust.alpn,
         )
     acceptor = listening.listener._accepting.acceptor
     assert acceptor is not None
@@ -241,7 +246,8 @@ async def _take_connections(listening: moorings.Listening, options: Options, rep
         if not options.keep:
             listening.listener.stop_accepting()
         if options.telling.stats:
-            reporter.say("connected", f"connected with {peer}", peer=peer)
+            tls = protection_of(connection)
+            reporter.say("connected", f"connected with {peer}{tls.text}", peer=peer, **tls.values)
         try:
             await exchange(connection, streams, options.manner, options.telling, reporter)
         except (OSError, CommandError) as error:

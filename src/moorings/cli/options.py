@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from moorings import errors
+from moorings import HostName, errors
+from moorings.certificates.enums import ChainValidationResult
+from moorings.certificates.verify_codes import IGNORABLE
 from moorings.cli.loops import loop_option
 from moorings.cli.pipes import Manner
 from moorings.cli.statistics_line import INTERVAL, Telling
+from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator
 
+    from click.shell_completion import CompletionItem
+
+    from moorings.certificates.certificate import Certificate
+    from moorings.certificates.trust import TrustAnchors
+
     _ParamType = click.ParamType[float]
+    _TextType = click.ParamType[str]
+    _NamesType = click.ParamType[tuple[str, ...]]
+    _ResultsType = click.ParamType[tuple[ChainValidationResult, ...]]
 else:
-    _ParamType = click.ParamType  # older ones are not generic
+    _ParamType = _TextType = _NamesType = _ResultsType = click.ParamType  # older ones are not generic
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 #: Bytes that a datagram holds at the most, over IPv4 (RFC 768, RFC 791) as over IPv6.
@@ -27,7 +38,7 @@ LARGEST_DATAGRAM = 65_507
 #: Parameters of `connect` and `listen` that mean nothing without connections, and those that mean nothing with them.
 TCP_ONLY = frozenset(("finish_input", "idle_timeout", "keep", "max_connections", "drain_timeout", "no_half_close"))
 UDP_ONLY = frozenset(("join", "size", "verbose"))
-TLS_ONLY = frozenset(("ca", "cert", "key"))
+TLS_ONLY = frozenset(("alpn", "ca", "cert", "ignore", "key", "server_name"))
 
 
 class Seconds(_ParamType):
@@ -47,6 +58,76 @@ class Seconds(_ParamType):
         if not math.isfinite(number) or number < self._least:
             self.fail(f"{value} is not a number of seconds from {self._least:g}", param, ctx)
         return number
+
+
+class ServerName(_TextType):
+    """A name that a certificate may have."""
+
+    name = "name"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name as it was given, or BadParameter."""
+        try:
+            HostName(str(value))
+        except OSError as error:
+            self.fail(str(getattr(error, "reason", error)), param, ctx)
+        return str(value)
+
+
+class ApplicationProtocols(_NamesType):
+    """Names for ALPN, the best one first, with commas between them."""
+
+    name = "name,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names, or BadParameter."""
+        names = _words(value)
+        try:
+            return check_alpn(names)
+        except OSError as error:
+            self.fail(str(getattr(error, "reason", error)).removeprefix("alpn: "), param, ctx)
+
+
+class IgnorableErrors(_ResultsType):
+    """Certificate errors to let pass, with commas between them. There is no word for all of them."""
+
+    name = "error,..."
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[ChainValidationResult, ...]:
+        """The errors, or BadParameter for one that does not exist, or that nothing may let pass."""
+        known = {each.name: each for each in ChainValidationResult if each != ChainValidationResult.SUCCESS}
+        found: list[ChainValidationResult] = []
+        for word in _words(value):
+            result = known.get(word.upper().replace("-", "_"))
+            if result is None:
+                self.fail(f"{word!r} is no certificate error; choose from {', '.join(_IGNORABLE_NAMES)}", param, ctx)
+            if result not in IGNORABLE:
+                self.fail(f"{result.name} is never ignored; the server needs another certificate", param, ctx)
+            found.append(result)
+        return tuple(dict.fromkeys(found))
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's own signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The names that fit behind what was typed."""
+        from click.shell_completion import CompletionItem as Item  # noqa: PLC0415 (only where it is asked for)
+
+        before, comma, begun = incomplete.rpartition(",")
+        names = (name for name in _IGNORABLE_NAMES if name.startswith(begun.upper()))
+        return [Item(f"{before}{comma}{name}") for name in names]
+
+
+_IGNORABLE_NAMES = tuple(result.name for result in sorted(IGNORABLE))
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """The words of an option with commas; of its default, which click passes through here, too."""
+    return tuple(word.strip() for word in str(value).split(",") if word.strip())
 
 
 def refuse_options(names: Collection[str], why: str) -> None:
@@ -124,29 +205,77 @@ def exchange_options(peer: str, *, idle: str, stats: str, as_json: str) -> Calla
     return decorate
 
 
-def tls_options(ca: str, cert: str) -> Callable[[_Command], _Command]:
-    """Gives a click command the options for `tls://`; `identity_of` takes two of them apart."""
+def tls_options(ca: str, cert: str, *, accepting: bool) -> Callable[[_Command], _Command]:
+    """Gives a click command the options for `tls://`; `trust_of` takes them apart."""
     file = click.Path(exists=True, dir_okay=False)
+    options = [
+        click.option("--ca", *(("--client-ca",) if accepting else ()), "ca", type=file, help=f"TLS: {ca}"),
+        click.option("--cert", *(() if accepting else ("--client-cert",)), "cert", type=file, help=f"TLS: {cert}"),
+        click.option("--key", type=file, help="TLS: the private key of --cert, where that file has none."),
+        click.option(
+            "--alpn",
+            type=ApplicationProtocols(),
+            default="",
+            help="TLS: application protocols to agree on, the best one first, as in h2,http/1.1.",
+        ),
+    ]
+    if not accepting:
+        options += [
+            click.option(
+                "--server-name",
+                type=ServerName(),
+                metavar="NAME",
+                help="TLS: the name to ask for and to check, instead of the host.",
+            ),
+            click.option(
+                "--ignore",
+                type=IgnorableErrors(),
+                default="",
+                help="TLS: errors of the server's certificate to let pass, each by its name; no other passes.",
+            ),
+        ]
 
     def decorate(command: _Command) -> _Command:
-        for option in (
-            click.option("--key", type=file, help="TLS: the private key of --cert, where that file has none."),
-            click.option("--cert", type=file, help=f"TLS: {cert}"),
-            click.option("--ca", type=file, help=f"TLS: {ca}"),
-        ):
+        for option in reversed(options):
             command = option(command)
         return command
 
     return decorate
 
 
-def identity_of(cert: str | None, key: str | None) -> str | tuple[str, str] | None:
-    """What `--cert` and `--key` say, as `moorings.connect` and `moorings.listen` take it."""
-    if cert is None:
-        if key is not None:
-            raise click.UsageError("--key goes with --cert")
-        return None
-    return cert if key is None else (cert, key)
+def anchors_of(file: str | None) -> TrustAnchors | None:
+    """Whom a file says to trust; None for None. BadParameter where it has no certificate."""
+    with argument_errors("--ca"):
+        anchors = as_anchors(file, "--ca")
+        try:
+            if anchors is not None and not anchors.ders():
+                raise errors.invalid_argument(f"{file} has no certificate")
+        except errors.CodedError as error:
+            if error.winerror != errors.ERROR_NOT_SUPPORTED:  # without the extra `tls`, OpenSSL reads it later
+                raise
+    return anchors
+
+
+class Trust(NamedTuple):
+    """Whom to trust, and what to show and to ask for, as `moorings.connect` and `moorings.listen` take it."""
+
+    ca: TrustAnchors | None
+    identity: Certificate | None
+    alpn: tuple[str, ...]
+    server_name: str | None = None
+    ignore: tuple[ChainValidationResult, ...] = ()
+
+
+def trust_of(shared: dict[str, Any]) -> Trust:
+    """What is said about TLS, from the values of `tls_options`."""
+    cert, key = shared["cert"], shared["key"]
+    if cert is None and key is not None:
+        raise click.UsageError("--key goes with --cert")
+    with argument_errors("--cert"):
+        identity = as_certificate(cert if key is None else (cert, key), "the file")
+    return Trust(
+        anchors_of(shared["ca"]), identity, shared["alpn"], shared.get("server_name"), shared.get("ignore", ())
+    )
 
 
 def manner_of(shared: dict[str, Any], *, wait_if_absent: bool = False) -> Manner:

@@ -82,10 +82,12 @@ def print_table(
     *,
     title: str = "",
     styles: Mapping[str, str] | None = None,
+    fold: bool = False,
 ) -> None:
     """A table: drawn on a terminal, columns of plain text elsewhere.
 
-    The cells are text, never markup; `styles` has rich's styles for cells with a certain text.
+    The cells are text, never markup; `styles` has rich's styles for cells with a certain text. `fold` breaks long words
+    of cells where a terminal is narrow, instead of cutting them.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     if not on_terminal():
@@ -100,7 +102,7 @@ def print_table(
 
     table = Table(title=title or None, title_justify="left")
     for heading in headings:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold" if fold else "ellipsis")
     for row in rows:
         table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
     console().print(table)

@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from moorings.cli.output import drop
+from moorings import SocketProtectionLevel
+from moorings.cli.output import drop, printable
 from moorings.engine.descriptor import unacknowledged_bytes
 from moorings.names.endpoints import endpoint_text
 from moorings.names.host_name import host_name_from_sockaddr
@@ -154,6 +155,38 @@ def peer_of(connection: StreamSocket) -> str:
     information = connection.information
     address = information.remote_address
     return endpoint_text(address.display_name if address else "?", information.remote_port)
+
+
+class Protection(NamedTuple):
+    """What TLS has agreed on, and with whom; nothing without TLS."""
+
+    #: Behind a message, with a comma before it.
+    text: str = ""
+    values: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+
+
+def protection_of(connection: StreamSocket) -> Protection:
+    """What there is to say about the TLS of a connection, for messages."""
+    information = connection.information
+    level = information.protection_level
+    if level == SocketProtectionLevel.PLAIN_SOCKET:
+        return Protection()
+    ignored = [each.name for each in information.server_certificate_errors]
+    parts = [f"{level.name.replace('TLS1', 'TLS 1.')}, {information.cipher}"]
+    values: dict[str, Any] = {"protection_level": level.name, "cipher": information.cipher}
+    if information.alpn_protocol:
+        parts.append(f"ALPN {information.alpn_protocol}")
+        values["alpn"] = information.alpn_protocol
+    if information.requested_server_name:
+        values["requested_server_name"] = information.requested_server_name
+    shown = information.client_certificate
+    if shown is not None:
+        parts.append(f"client certificate {printable(shown.subject)!r}")
+        values["client_certificate"] = shown.subject
+    if ignored:
+        parts.append(f"ignored {', '.join(ignored)}")
+        values["ignored"] = ignored
+    return Protection(", " + ", ".join(parts), values)
 
 
 class Meter:

@@ -182,7 +182,9 @@ class ClientHandshake:
                 "connect again"
             )
         reason = f"{self}: the certificate for {self._name!r} is not accepted: {names}; {step}"
-        return errors.make(hresult_of(found), reason)
+        error = errors.make(hresult_of(found), reason)
+        error.certificate_errors = found
+        return error
 
     def _keep_session(self, facts: TlsFacts) -> Callable[[TcpStream], None]:
         memory, key, name, port = memory_of(hub_of(self._home)), self._key, self._name, self._port

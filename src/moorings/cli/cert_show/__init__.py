@@ -1,0 +1,1 @@
+"""What `moorings cert show` knows and shows."""
