@@ -603,3 +603,23 @@ async def test_adopt_gives_a_socket_that_ends_as_any_other() -> None:
                 assert await receive(theirs, 6) == b"answer"
             assert ours.end_reason == EndReason.CLOSED_BY_US
             assert await ending(theirs) == FIN
+
+
+async def test_connect_in_a_block_closes_at_its_end() -> None:
+    async with moorings.listen("tcp://127.0.0.1:0", echo) as server:
+        async with moorings.connect(f"tcp://127.0.0.1:{server.port}") as connection:
+            await connection.write(b"a\n")
+            assert await connection.read_until(b"\n") == b"a\n"
+        assert connection.end_reason.name == "CLOSED_BY_US"
+
+
+@pytest.mark.parametrize(("data", "words"), [("text", "text.encode"), ([1], "not list"), (None, "not NoneType")])
+async def test_writing_what_has_no_bytes_says_what_to_do(data: Any, words: str) -> None:
+    async with (
+        moorings.listen("tcp://127.0.0.1:0", echo) as server,
+        moorings.connect(f"tcp://127.0.0.1:{server.port}") as connection,
+    ):
+        with pytest.raises(TypeError, match=words):
+            connection.write(data)
+        await connection.write(b"still here\n")
+        assert await connection.read_until(b"\n") == b"still here\n"

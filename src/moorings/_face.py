@@ -20,6 +20,7 @@ from moorings import errors
 from moorings.foundation.at_home import run_at_home
 from moorings.foundation.background import report_from_worker, workers
 from moorings.foundation.home import current_home
+from moorings.foundation.opening import opening
 from moorings.foundation.operation import ACTION, Operation
 from moorings.foundation.projection import check_float
 from moorings.names.host_name import HostName
@@ -107,6 +108,7 @@ def _check_timeout(timeout: float | None, name: str) -> None:
         raise ValueError(f"{name} must be a number of seconds from 0, or None")
 
 
+@opening
 async def connect(
     url: str,
     *,
@@ -118,7 +120,7 @@ async def connect(
     alpn: Iterable[str] = (),
     ignore: Iterable[ChainValidationResult] = (),
 ) -> Any:
-    """Connect to `tcp://host:port` or `tls://host:port` and return the StreamSocket; use it with `async with`.
+    """Connect to `tcp://host:port` or `tls://host:port`: `await` gives the StreamSocket, `async with` closes it, too.
 
     With `udp://host:port` it is a DatagramSocket that sends to that peer and receives from nobody else; nothing is sent
     by connecting, so it fails only where the name, or a way to it, is missing.

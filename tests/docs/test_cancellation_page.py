@@ -59,7 +59,8 @@ def is_awaitable(name: str, value: Any) -> bool:
 
 
 def awaitables() -> set[str]:
-    found = {f"moorings.{name}" for name in moorings.__all__ if inspect.iscoroutinefunction(getattr(moorings, name))}
+    functions = {name: getattr(moorings, name) for name in moorings.__all__ if name.islower()}
+    found = {f"moorings.{name}" for name, value in functions.items() if is_awaitable(name, value)}
     for owner, kind in CLASSES.items():
         for ancestor in kind.__mro__:
             found |= {f"{owner}.{name}" for name, value in vars(ancestor).items() if is_awaitable(name, value)}

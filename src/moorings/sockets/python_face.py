@@ -125,7 +125,11 @@ class StreamFace:
         is known at the call is raised by the call itself (on another thread than the socket's, by awaiting).
         Cancellation: *retry safe* for the connection, but the data stays queued: it may have been sent.
         """
-        operation: Any = self._stream("write").write_copied(data)
+        try:
+            operation: Any = self._stream("write").write_copied(data)
+        except TypeError as error:
+            hint = "; text needs an encoding: text.encode()" if isinstance(data, str) else ""
+            raise TypeError(f"write() takes a bytes-like object, not {type(data).__name__}{hint}") from error
         return operation  # type: ignore[no-any-return]
 
     async def flush(self) -> None:
