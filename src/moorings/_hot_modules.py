@@ -23,6 +23,7 @@ HOT_MODULES = (
     "moorings.engine.tcp_stream",
     "moorings.engine.tls_stream",
     "moorings.engine.listener",
+    "moorings.engine.layered_tls",
     "moorings.engine.datagram",
     "moorings.engine.datagram_sending",
     "moorings.engine.datagram_port",

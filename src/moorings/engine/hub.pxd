@@ -53,8 +53,12 @@ cdef class Hub:
     cpdef learn(self, Source source)
     @cython.locals(guess=Source)
     cdef bint _serve_guess(self) except -1
-    @cython.locals(slot=Py_ssize_t, serial=cython.uint, result=int)
+    @cython.locals(slot=Py_ssize_t, result=int)
     cpdef register(self, Source source, int fd, unsigned int events)
+    cpdef attach(self, Source source)
+    cdef Py_ssize_t _free_slot(self) except -1
+    @cython.locals(serial=cython.uint)
+    cdef _keep(self, Source source, Py_ssize_t slot)
     cpdef unregister(self, Source source)
     cpdef change(self, Source source, unsigned int events)
     cpdef mark_dirty(self, Source source)

@@ -179,20 +179,33 @@ class Hub:
         if self.epoll is None:
             self._open()
         assert self.epoll is not None
-        if not self.free_slots:
-            self.slots.append(None)
-            self.free_slots.append(len(self.slots) - 1)
-        slot = self.free_slots[-1]
+        slot = self._free_slot()
         # An event names a slot and who has it: one that was meant for an earlier holder finds nobody.
-        serial = self.next_serial
-        result = self.epoll.add(fd, events, slot, serial)
+        result = self.epoll.add(fd, events, slot, self.next_serial)
         if result < 0:
             if self.count == 0:
                 self._close()
             raise _cannot_watch(fd, -result)
-        self.free_slots.pop()
-        self.next_serial = 1 if serial == 0x7FFFFFFF else serial + 1
         source.fd = fd
+        self._keep(source, slot)
+
+    def attach(self, source: Source) -> None:
+        """Keep a source without a descriptor of its own, a layer over another stream, as those that have one."""
+        self.home.usable("keeping a stream")
+        self._make_block()
+        self._keep(source, self._free_slot())
+
+    def _free_slot(self) -> int:
+        if not self.free_slots:
+            self.slots.append(None)
+            self.free_slots.append(len(self.slots) - 1)
+        slot: int = self.free_slots[-1]
+        return slot
+
+    def _keep(self, source: Source, slot: int) -> None:
+        self.free_slots.pop()
+        serial = self.next_serial
+        self.next_serial = 1 if serial == 0x7FFFFFFF else serial + 1
         source.slot = slot
         source.serial = serial
         source.hub = self
@@ -205,7 +218,7 @@ class Hub:
         if source.hub is None:
             return
         source.hub = None
-        if self.epoll is not None:
+        if self.epoll is not None and source.fd >= 0:
             self.epoll.remove(source.fd)
         self.slots[source.slot] = None
         self.free_slots.append(source.slot)
@@ -230,6 +243,9 @@ class Hub:
             _close_set(epoll)
             raise
         self.epoll = epoll
+        self._make_block()
+
+    def _make_block(self) -> None:
         if self.block is None:
             self.block = Block(RECEIVE_BLOCK_SIZE)
             block: Any = self.block

@@ -81,7 +81,7 @@ _OPERATION_WITH_PROGRESS = 3
 
 # Failures of a send behind which the peer's data still ends with its FIN: the peer had sent that already, or the system
 # was only short of memory.
-_STILL_RECEIVING = frozenset((errno.EPIPE, errno.ENOBUFS, errno.ENOMEM))
+STILL_RECEIVING = frozenset((errno.EPIPE, errno.ENOBUFS, errno.ENOMEM))
 _END_REASONS = {
     errno.ETIMEDOUT: EndReason.TIMED_OUT,
     errno.ENOBUFS: EndReason.ABORTED,
@@ -310,7 +310,7 @@ class ReadingStream(Source):
         if count == _EAGAIN:
             self.readable = False
         elif count == 0:
-            if self.write_error is not None and self.write_error.errno not in _STILL_RECEIVING:
+            if self.write_error is not None and self.write_error.errno not in STILL_RECEIVING:
                 # The kernel told a send why the connection broke, and tells a cause only once.
                 self.read_error = self.write_error
                 self.readable = True
@@ -437,6 +437,11 @@ class ReadingStream(Source):
         operation = target = None
         if resume:
             home.resume()
+
+    def look(self) -> None:
+        """Serve what is pending with what has arrived, although no event has told so yet."""
+        self.readable = True
+        self._pump_reads()
 
     def stash_size(self) -> int:
         """Bytes taken from the kernel that nobody has read yet."""

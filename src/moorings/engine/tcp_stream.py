@@ -73,8 +73,8 @@ class TcpStream(WritingStream):
 
     __slots__ = ("close_operation", "close_timeout", "lingering", "on_release")
 
-    def __init__(self, hub: Hub, connected: socket | int, label: object) -> None:
-        """Take over a connected non-blocking socket, or, compiled, its descriptor.
+    def __init__(self, hub: Hub, connected: socket | int | None, label: object) -> None:
+        """Take over a connected non-blocking socket, or, compiled, its descriptor; a layer over a stream has none.
 
         `label` names the connection in errors, by its text.
         """
@@ -83,6 +83,9 @@ class TcpStream(WritingStream):
         self.close_operation: Operation | None = None
         self.lingering: Any = None
         self.on_release: Any = None
+        if connected is None:
+            hub.attach(self)
+            return
         hub.register(self, connected if isinstance(connected, int) else connected.fileno(), EDGE_BOTH)
         # From here on the descriptor is ours; nothing below can fail.
         if isinstance(connected, int):

@@ -1,4 +1,4 @@
-"""The TLS handshake on a connected descriptor: a coroutine, which ends with the session ready for a `TlsStream`.
+"""The TLS handshake on a connected descriptor, or over another stream: a coroutine, behind which the session is ready.
 
 At every moment the descriptor has one owner: the caller. The handshake has no deadline of its own; who wants one
 cancels it. What the peer sent behind its part of the handshake stays in the session.
@@ -18,8 +18,11 @@ from moorings.engine.waiting import until_readable, until_writable
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["HANDSHAKE_RECEIVE_SIZE", "Handshaking", "shake_hands"]
+    from moorings.engine.interface import ByteStream
+
+__all__ = ["HANDSHAKE_RECEIVE_SIZE", "Handshaking", "shake_hands", "shake_hands_over"]
 
 #: Bytes that one receive call of a handshake asks for.
 HANDSHAKE_RECEIVE_SIZE = 16384
@@ -44,18 +47,51 @@ async def shake_hands(plain_socket: socket.socket, session: Handshaking, what: s
     """
     if first:
         await _send(plain_socket, first, what)
+
+    def tell(alert: bytes) -> None:
+        with suppress(OSError):
+            plain_socket.send(alert, MSG_NOSIGNAL)
+
+    await _drive(session, lambda data: _send(plain_socket, data, what), lambda: _receive(plain_socket, what), tell)
+
+
+async def shake_hands_over(stream: ByteStream, session: Handshaking, what: str) -> None:
+    """The same over any open byte stream, on its home loop: what a `LayeredTlsStream` is made of then.
+
+    What is unread in it belongs to the handshake. It stays open when TLS fails, with the alert on its way, so that
+    closing it sends that.
+    """
+
+    async def send(data: bytes) -> None:
+        await stream.write(data, len(data))
+
+    async def receive() -> bytes:
+        if stream.stash_size() == 0 and await stream.fill() == 0:
+            raise _ended(what)
+        return stream.take_stash(HANDSHAKE_RECEIVE_SIZE)
+
+    await _drive(session, send, receive, lambda alert: stream.prepare_wait(stream.write(alert, len(alert))))
+
+
+async def _drive(
+    session: Handshaking,
+    send: Callable[[bytes], Awaitable[None]],
+    receive: Callable[[], Awaitable[bytes]],
+    tell: Callable[[bytes], object],
+) -> None:
+    """Go through the handshake; `tell` sends an alert without waiting."""
     while True:
         try:
             done = session.step()
         except TlsFailure:
-            with suppress(OSError):
-                plain_socket.send(session.take_ciphertext(), MSG_NOSIGNAL)
+            if session.wants_send():
+                tell(session.take_ciphertext())
             raise
         if session.wants_send():
-            await _send(plain_socket, session.take_ciphertext(), what)
+            await send(session.take_ciphertext())
         if done:
             return
-        session.feed(await _receive(plain_socket, what))
+        session.feed(await receive())
 
 
 async def _send(plain_socket: socket.socket, data: bytes, what: str) -> None:
@@ -81,9 +117,13 @@ async def _receive(plain_socket: socket.socket, what: str) -> bytes:
         except OSError as error:
             raise _broken(error, what) from error
         if not data:
-            reason = f"{what}: the peer ended the connection in the TLS handshake; does it speak TLS on that port?"
-            raise errors.make(errors.WSAECONNRESET, reason)
+            raise _ended(what)
         return data
+
+
+def _ended(what: str) -> errors.CodedError:
+    reason = f"{what}: the peer ended the connection in the TLS handshake; does it speak TLS on that port?"
+    return errors.make(errors.WSAECONNRESET, reason)
 
 
 def _broken(error: OSError, what: str) -> errors.CodedError:

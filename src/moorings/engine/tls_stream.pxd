@@ -28,14 +28,17 @@ cdef class TlsStream(TcpStream):
     cdef _receive_waiting(self)
     @cython.locals(asked=Py_ssize_t, wanted=Py_ssize_t, count=Py_ssize_t, options=int, hub=Hub)
     cdef Py_ssize_t _receive(self, Operation operation) except? -12345
-    @cython.locals(count=Py_ssize_t, hub=Hub, block=Block, buffered=bint)
+    @cython.locals(count=Py_ssize_t, hub=Hub, buffered=bint)
     cdef Py_ssize_t _decrypt(self, Py_ssize_t asked) except? -12345
+    @cython.locals(count=Py_ssize_t, hub=Hub, block=Block)
+    cdef Py_ssize_t _receive_wire(self) except? -12345
     cdef _truncated(self)
     cdef _failed(self, object failure)
     @cython.locals(count=Py_ssize_t)
     cdef _send_queue(self)
     @cython.locals(count=Py_ssize_t)
     cdef _end_run(self)
+    cdef Py_ssize_t _send_wire(self) except? -12345
     cdef bint _fill_wire(self) except -1
     cdef _send_next(self, object ciphertext)
     @cython.locals(size=Py_ssize_t, left=Py_ssize_t, start=Py_ssize_t, number=int, taken=Py_ssize_t, head=Operation, operation=Operation)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.engine import descriptor
 from moorings.engine.interface import EndReason
+from moorings.engine.stream_reading import STILL_RECEIVING
 from moorings.engine.tcp_stream import TcpStream
 from moorings.engine.tls_codec import FailureKind, TlsFailure, error_of
 
@@ -82,7 +83,7 @@ class TlsStream(TcpStream):
     )
 
     def __init__(
-        self, hub: Hub, connected: socket | int, label: object, session: Any, *, expects_tickets: bool = False
+        self, hub: Hub, connected: socket | int | None, label: object, session: Any, *, expects_tickets: bool = False
     ) -> None:
         """Take over a connected non-blocking socket and its session; `expects_tickets` on the client's side of TLS 1.3.
 
@@ -139,9 +140,7 @@ class TlsStream(TcpStream):
         hub = self.hub
         session = self.session
         assert hub is not None
-        block = hub.block
         view = hub.block_view
-        assert block is not None
         buffered = session.has_buffered()
         while True:
             if buffered:
@@ -163,19 +162,33 @@ class TlsStream(TcpStream):
             if not self.wire_readable:
                 self.readable = False
                 return _EAGAIN
-            count = receive_block(self.fd, self.plain_socket, block, block.size)
-            self.receive_calls += 1
+            count = self._receive_wire()
             if count <= 0:
-                if count == 0:
+                if count == 0 and (self.write_error is None or self.write_error.errno in STILL_RECEIVING):
                     self._truncated()
-                else:
+                else:  # (the kernel tells only once why a connection broke: perhaps it told a send)
                     self.wire_readable = count != _EAGAIN
                     self._nothing_received(count)
                 return _EAGAIN
+            buffered = True
+
+    def _receive_wire(self) -> int:
+        """Feed the session with what has arrived: the number of bytes, 0 at the end, a negative errno."""
+        hub = self.hub
+        assert hub is not None
+        block = hub.block
+        assert block is not None
+        count = receive_block(self.fd, self.plain_socket, block, block.size)
+        self.receive_calls += 1
+        if count > 0:
             if count < block.size and not self.hang_up:
                 self.wire_readable = False
-            session.feed(view[:count])
-            buffered = True
+            self.session.feed(hub.block_view[:count])
+        return count
+
+    def look(self) -> None:
+        self.wire_readable = True
+        TcpStream.look(self)
 
     def _truncated(self) -> None:
         """FIN without close_notify: somebody may have cut off the end."""
@@ -209,13 +222,12 @@ class TlsStream(TcpStream):
 
     def _send_queue(self) -> None:
         """Encrypt and send what is queued until the kernel takes no more."""
-        while not self.write_blocked and self.fd >= 0:
+        while not self.write_blocked and self.hub is not None:
             if self.wire is None and not self._fill_wire():
                 return
             if self.wire is None:
                 continue
-            count = send_one(self.fd, self.plain_socket, self.wire, self.wire_start, self.wire_size)
-            self.send_calls += 1
+            count = self._send_wire()
             if count < 0:
                 self._send_failed(-count)
                 return
@@ -232,6 +244,11 @@ class TlsStream(TcpStream):
                 assert self.hub is not None
                 self.hub.defer(self)  # the peer takes it as fast as it comes: let others run
                 return
+
+    def _send_wire(self) -> int:
+        """Send what is in `wire`: the number of bytes that were taken, or a negative errno."""
+        self.send_calls += 1
+        return send_one(self.fd, self.plain_socket, self.wire, self.wire_start, self.wire_size)
 
     def _end_run(self) -> None:
         """The writes of the run have been handed over."""

@@ -232,6 +232,9 @@ def _report(source: Source, home: Home) -> SocketReport | None:
     if source.hub is None:
         return None  # ended since the list was made
     if isinstance(source, TcpStream):
+        connection = source.label
+        if isinstance(connection, Connection) and connection.stream is not None and connection.stream is not source:
+            return None  # it lies below that stream, which tells for both
         return _stream_report(source)
     if isinstance(source, Acceptor) and isinstance(source.label, Accepting):
         return _listener_report(source, home)

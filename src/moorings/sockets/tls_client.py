@@ -16,8 +16,9 @@ from moorings import errors
 from moorings.certificates.enums import ChainValidationResult
 from moorings.certificates.validation import IGNORABLE, find_errors, hresult_of, result_of_verify_code
 from moorings.engine.hub import hub_of
+from moorings.engine.layered_tls import LayeredTlsStream
 from moorings.engine.tls_codec import FailureKind, TlsFailure, TlsSession, error_of
-from moorings.engine.tls_handshake import shake_hands
+from moorings.engine.tls_handshake import shake_hands, shake_hands_over
 from moorings.engine.tls_stream import TlsStream
 from moorings.names.endpoints import endpoint_text
 from moorings.names.enums import HostNameType
@@ -25,12 +26,14 @@ from moorings.names.host_name import HostName
 from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.tls_context import ContextKey, KeptSession, memory_of
 from moorings.sockets.tls_settings import TlsFacts, facts_of
+from moorings.sockets.upgrading import injected
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from moorings.certificates.trust import TrustAnchors
+    from moorings.engine.interface import ByteStream
     from moorings.engine.tcp_stream import TcpStream
     from moorings.foundation.home import Home
     from moorings.sockets.connection import Connection
@@ -93,23 +96,45 @@ class ClientHandshake:
         `connection.tls` has the facts afterwards, also of a failed handshake. Raises OSError: the certificate's errors
         with their own codes; SEC_E_* for what else is wrong with TLS; those of the connection.
         """
+        session = self._make_session()
+        await self._conclude(session, shake_hands(plain_socket, session, str(self), first=unsent))
+        tickets = session.version() == "TLSv1.3"
+        return TlsStream(hub_of(self._home), plain_socket, self._connection, session, expects_tickets=tickets)
+
+    async def run_over(self, lower: ByteStream) -> LayeredTlsStream:
+        """Shake hands over an open stream: a tunnel through a proxy, or TLS. It belongs to the new stream then.
+
+        Otherwise, and when this is cancelled, it has been ended. What came before is no part of TLS, as when TLS is
+        started in mid-stream. Else as `run`.
+        """
+        try:
+            if lower.stash_size():
+                raise injected(self._connection, lower.stash_size())
+            session = self._make_session()
+            await self._conclude(session, shake_hands_over(lower, session, str(self)))
+        except OSError:
+            lower.close()  # an alert may be on its way
+            raise
+        except BaseException:
+            lower.abort()
+            raise
+        tickets = session.version() == "TLSv1.3"
+        return LayeredTlsStream(hub_of(self._home), lower, self._connection, session, expects_tickets=tickets)
+
+    async def _conclude(self, session: Any, handshake: Awaitable[None]) -> None:
+        """Wait for the handshake, and keep what it has shown."""
         connection = self._connection
         connection.tls = TlsFacts()
-        session = self._make_session()
         try:
-            await shake_hands(plain_socket, session, str(self), first=unsent)
+            await handshake
         except TlsFailure as failure:
             connection.tls = self._facts(session)._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
             if failure.kind is FailureKind.CERTIFICATE:
                 raise self._refused(failure) from failure
             raise error_of(failure, f"{self}: the TLS handshake failed") from failure
         connection.tls = facts = self._facts(session)
-        stream = TlsStream(
-            hub_of(self._home), plain_socket, connection, session, expects_tickets=session.version() == "TLSv1.3"
-        )
         if not self._ignorable:
             connection.on_last_look = self._keep_session(facts)
-        return stream
 
     def _make_session(self) -> Any:
         memory = memory_of(hub_of(self._home))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from moorings.sockets.connection import Connection
     from moorings.sockets.tls_client import ClientHandshake
 
-__all__ = ["check_upgradable", "upgrade"]
+__all__ = ["check_upgradable", "injected", "upgrade"]
 
 
 def check_upgradable(connection: Connection, stream: TcpStream, member: str) -> None:
@@ -29,6 +29,15 @@ def check_upgradable(connection: Connection, stream: TcpStream, member: str) -> 
         raise errors.illegal_call(what, "writing was ended; TLS needs both directions")
 
 
+def injected(connection: Connection, unread: int) -> OSError:
+    """The error for bytes that came before a handshake and that nobody has read."""
+    reason = (
+        f"{connection}: {unread} bytes had arrived unencrypted before TLS was started and were not read; they may "
+        "have been put in by somebody else, so the connection was closed. Read the server's whole answer first"
+    )
+    return errors.make(errors.SEC_E_ILLEGAL_MESSAGE, reason)
+
+
 async def upgrade(connection: Connection, stream: TcpStream, handshake: ClientHandshake) -> TcpStream:
     """Take the descriptor from `stream` and shake hands on it; the stream that goes on.
 
@@ -42,11 +51,7 @@ async def upgrade(connection: Connection, stream: TcpStream, handshake: ClientHa
         stream.on_release = None
         connection.local_address_of(stream.fd)
         stream.abort()
-        reason = (
-            f"{connection}: {unread} bytes had arrived unencrypted before TLS was started and were not read; they may "
-            "have been put in by somebody else, so the connection was closed. Read the server's whole answer first"
-        )
-        raise errors.make(errors.SEC_E_ILLEGAL_MESSAGE, reason)
+        raise injected(connection, unread)
     connection.local_address_of(stream.fd)
     on_release, stream.on_release = stream.on_release, None
     try:

@@ -74,6 +74,8 @@ class ScriptedStream(OperationOwner):
         OperationOwner.__init__(self)
         self.home: Home = home if home is not None else current_home()
         self.label = label
+        self.fd = -1
+        self.close_timeout = 5.0
         self.phase = _OPEN
         self.end_reason = EndReason.OPEN
         self.bytes_received = 0
@@ -218,6 +220,9 @@ class ScriptedStream(OperationOwner):
     def unread(self, data: bytes) -> None:
         """Put bytes in front of everything unread."""
         self._stash[:0] = data
+
+    def look(self) -> None:
+        """Nothing has come that is not known."""
 
     def reading(self) -> bool:
         """True while a read is pending."""
