@@ -44,6 +44,21 @@ STEPS = (
     "Mbit/s out",
     "client  end reason CLOSED_BY_US",
     "server  end reason CLOSED_BY_PEER",
+    "server  made itself a certificate for 'demo.example'",
+    "client  connecting to 127.0.0.1",
+    "status   CERTIFICATE_UNTRUSTED_ROOT",
+    "errors   UNTRUSTED, INVALID_NAME",
+    "severity IGNORABLE",
+    "it was   'demo.example', until",
+    "client  makes UNTRUSTED and INVALID_NAME ignorable, and connects the same socket again",
+    "client  connected: TLS13, TLS_",
+    'client  received "Hello, World!"',
+    "server  listening on port",
+    "server  connection received from 'a client of the demo', asked for 'demo.example'",
+    "client  connected: PLAIN_SOCKET",
+    'server  read "STARTTLS" in the clear',
+    "client  the same connection is now protected by TLS13",
+    'server  read "Hello, World!" through TLS',
     "server  bound to port",
     "client  bound to port",
     'client  sent "Hello, World!"',
@@ -94,7 +109,7 @@ def test_summary_for_scripts() -> None:
     assert summary["moorings"] == moorings.__version__
     assert (summary["native"], summary["native_reason"]) == moorings.native_mode()
     parts: dict[str, dict[str, Any]] = summary["parts"]
-    assert list(parts) == ["echo", "clients", "transfer", "datagram_echo", "datagram_batch", "failures"]
+    assert list(parts) == ["echo", "clients", "transfer", "tls", "datagram_echo", "datagram_batch", "failures"]
     assert all(part["ok"] and part["elapsed_seconds"] > 0 for part in parts.values())
     assert parts["echo"]["echo"] == "Hello, World!"
     clients = parts["clients"]
@@ -102,6 +117,10 @@ def test_summary_for_scripts() -> None:
     assert parts["transfer"]["bytes"] == parts["transfer"]["client"]["bytes_sent"] == 1 << 20
     assert parts["transfer"]["client"]["end_reason"] == "CLOSED_BY_US"
     assert parts["transfer"]["client"]["round_trip_us"]["smoothed"] > 0
+    tls = parts["tls"]
+    assert (tls["refused"]["errors"], tls["refused"]["severity"]) == (["UNTRUSTED", "INVALID_NAME"], "IGNORABLE")
+    assert tls["retried"]["protection_level"] == tls["upgraded"]["protection_level"] == "TLS13"
+    assert tls["client_certificate"]["seen_by_server"] == "a client of the demo"
     assert parts["datagram_echo"]["echo"] == "Hello, World!"
     batch = parts["datagram_batch"]
     assert (batch["packets"], batch["received"], batch["lost"]) == (1000, 1000, 0)

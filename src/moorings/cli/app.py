@@ -44,7 +44,7 @@ COMPLETION = "_MOORINGS_COMPLETE"
 _PLAINER = {"is not a valid integer range": "is not a whole number", "is not a valid float range": "is not a number"}
 #: Subcommand, and what `moorings --help` says about it.
 COMMANDS = {
-    "demo": "A tour on this machine: echoes over TCP and UDP, many clients, transfers, failures.",
+    "demo": "A tour on this machine: echoes over TCP, TLS and UDP, many clients, transfers, failures.",
     "listen": "Accept connections or datagrams: to standard input and output, or as an echo server.",
     "connect": "Connect standard input and output to a server, over TCP, TLS or UDP.",
     "cert": "Show the certificates of a server or a file, and all that is wrong with them.",

@@ -1,4 +1,4 @@
-"""`moorings demo`: echo servers and their clients, over TCP and UDP, with every step printed on both sides.
+"""`moorings demo`: echo servers and their clients, over TCP, TLS and UDP, with every step printed on both sides.
 
 The parts stand in `moorings.cli.tour`. Everything stays on the loopback interface, takes a few seconds and ends by
 itself.
@@ -25,6 +25,7 @@ from moorings.cli.tour.datagram_batch import datagram_batch
 from moorings.cli.tour.datagram_guide import datagram_guide
 from moorings.cli.tour.failures import failures
 from moorings.cli.tour.guide import guide
+from moorings.cli.tour.secured import secured
 from moorings.cli.tour.transfer import transfer
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ PARTS: tuple[tuple[str, str, Callable[[Console, Options], Awaitable[Facts]]], ..
     ("echo", "An echo, as in the Sockets guide", guide),
     ("clients", "Many clients at once", crowd),
     ("transfer", "A transfer and its statistics", transfer),
+    ("tls", "TLS, and a server that nobody vouches for", secured),
     ("datagram_echo", "An echo over UDP, as in the Sockets guide", datagram_guide),
     ("datagram_batch", "Datagrams in batches", datagram_batch),
     ("failures", "What failures say", failures),
@@ -107,9 +109,11 @@ def command(clients: int, megabytes: int, packets: int, loop: str, as_json: bool
     1. The echo of Microsoft's "Sockets" guide, with the WinRT names.
     2. Many clients at once, with the Python names.
     3. A transfer, and what the kernel measures meanwhile.
-    4. The guide's echo over UDP.
-    5. Datagrams in batches: their rate, system calls, and losses.
-    6. What a refused connection, a datagram for nobody and a bad host name say.
+    4. TLS: a certificate that is refused, and then let pass; one of a
+       client; an upgrade in mid-stream.
+    5. The guide's echo over UDP.
+    6. Datagrams in batches: their rate, system calls, and losses.
+    7. What a refused connection, a datagram for nobody and a bad host name say.
 
     It stays on the loopback interface, takes a few seconds and ends by itself.
     """  # noqa: D301 - click wants the character

@@ -6,12 +6,14 @@ import os
 import resource
 import shutil
 import socket
+import ssl
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import moorings
+from moorings.cli.checks.tls import Trusted, trusted_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +52,8 @@ class Machine:
     find_program: Callable[[str], str | None] = find_program
     find_version: Callable[[str], str | None] = find_version
     descriptor_limits: Callable[[], tuple[int, int]] = descriptor_limits
+    openssl_version: Callable[[], str] = lambda: ssl.OPENSSL_VERSION
+    trusted: Callable[[], Trusted] = trusted_here
     native_mode: Callable[[], tuple[bool, str]] = moorings.native_mode
 
     def read(self, path: str) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from moorings.cli.checks import core, kernel, limits, services, tools
+from moorings.cli.checks import core, kernel, limits, services, tls, tools
 from moorings.cli.checks.model import Check, Finding, State
 from moorings.cli.output import describe_error
 
@@ -31,6 +31,9 @@ CHECKS = (
     Check("local ports", "many connections to one server", limits.local_ports),
     Check("UDP GSO", "many datagrams in one send", kernel.gso, used=False),
     Check("UDP GRO", "many datagrams in one receive", kernel.gro, used=False),
+    Check("TLS", "tls:// connections", tls.openssl),
+    Check("tls extra", "TLS servers, and all that is wrong with a certificate", tls.extra),
+    Check("trust store", "servers whose authority is known here", tls.trust),
     Check("kernel TLS", "TLS connections that another process can take over", kernel.kernel_tls, used=False),
     Check("Bluetooth", "RFCOMM sockets", kernel.bluetooth, used=False),
     Check("BlueZ", "finding and pairing Bluetooth devices", services.bluez, used=False),
