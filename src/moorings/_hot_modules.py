@@ -21,6 +21,8 @@ HOT_MODULES = (
     "moorings.engine.stream_reading",
     "moorings.engine.stream_writing",
     "moorings.engine.tcp_stream",
+    "moorings.engine._openssl",
+    "moorings.engine._records",
     "moorings.engine.tls_stream",
     "moorings.engine.listener",
     "moorings.engine.layered_tls",

@@ -210,6 +210,16 @@ class TlsSession:
             # The alert is out; that the peer's own one is not there yet, or that it says something else, is for reads.
             return
 
+    # -- handing over ------------------------------------------------------------------------------------------------
+
+    def parts(self) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+        """What the session is made of, for who takes its I/O over (`_records.pyx`): object, incoming, outgoing."""
+        return self._made, self._incoming, self._outgoing
+
+    def hand_over(self) -> None:
+        """Somebody else moves the bytes from now on; only facts are asked for here."""
+        del self._incoming, self._outgoing, self._read, self._write
+
     # -- facts -------------------------------------------------------------------------------------------------------
 
     def version(self) -> str:

@@ -2,6 +2,7 @@ cimport cython
 
 from moorings._native cimport block_bytes, block_to_stash, receive_block, send_one
 from moorings._native cimport Block
+from moorings.engine._records cimport FAILED, Records, records_of
 from moorings.engine.hub cimport Hub, Source
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
@@ -14,6 +15,9 @@ cdef unsigned int _READ_EVENTS
 
 cdef class TlsStream(TcpStream):
     cdef public object session
+    cdef public Records records
+    cdef public object codec
+    cdef public int send_error
     cdef public bint expects_tickets
     cdef public bint wire_readable
     cdef public object wire
@@ -32,17 +36,23 @@ cdef class TlsStream(TcpStream):
     cdef Py_ssize_t _decrypt(self, Py_ssize_t asked) except? -12345
     @cython.locals(count=Py_ssize_t, hub=Hub, block=Block)
     cdef Py_ssize_t _receive_wire(self) except? -12345
+    @cython.locals(count=Py_ssize_t, hub=Hub, block=Block, records=Records)
+    cdef Py_ssize_t _decrypt_records(self, Py_ssize_t asked) except? -12345
+    cdef _no_wire(self, Py_ssize_t count)
     cdef _truncated(self)
     cdef _failed(self, object failure)
     @cython.locals(count=Py_ssize_t)
     cdef _send_queue(self)
     @cython.locals(count=Py_ssize_t)
     cdef _end_run(self)
+    @cython.locals(code=int)
     cdef Py_ssize_t _send_wire(self) except? -12345
     cdef bint _fill_wire(self) except -1
     cdef _send_next(self, object ciphertext)
     @cython.locals(size=Py_ssize_t, left=Py_ssize_t, start=Py_ssize_t, number=int, taken=Py_ssize_t, head=Operation, operation=Operation)
     cdef _encrypt_run(self)
+    @cython.locals(count=Py_ssize_t, records=Records)
+    cdef _send_records(self, object data, Py_ssize_t start, Py_ssize_t size)
     cdef _send_failed(self, int code)
     cdef _fail_writes(self)
     cpdef on_flush(self)

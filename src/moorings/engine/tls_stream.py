@@ -42,6 +42,7 @@ if cython.compiled:
     pass
 else:
     from moorings._pure import block_bytes, block_to_stash, receive_block, send_one
+    from moorings.engine._pure_records import FAILED, records_of
 
 if TYPE_CHECKING:
     from socket import socket
@@ -70,10 +71,13 @@ class TlsStream(TcpStream):
     """A TCP descriptor whose TLS handshake is done."""
 
     __slots__ = (
+        "codec",
         "expects_tickets",
         "notified",
+        "records",
         "run_bytes",
         "run_open",
+        "send_error",
         "session",
         "session_failed",
         "wire",
@@ -90,6 +94,9 @@ class TlsStream(TcpStream):
         `label` names the connection in errors, by its text.
         """
         self.session: Any = session
+        #: The session's records by OpenSSL's own calls, where that works; and what moves its bytes, this or the session.
+        self.records: Any = None
+        self.codec: Any = session
         self.expects_tickets = expects_tickets
         self.wire_readable = False
         self.wire: Any = None
@@ -98,10 +105,18 @@ class TlsStream(TcpStream):
         #: Plaintext bytes of the run in `wire`, and whether there is a run in it.
         self.run_bytes: int = 0
         self.run_open = False
+        #: The errno of a send whose bytes are in `wire` now.
+        self.send_error = 0
         self.notified = False
         self.session_failed = False
         TcpStream.__init__(self, hub, connected, label)
-        self.readable = session.has_buffered()  # what came together with the end of the handshake
+        if connected is not None:
+            self.records = records_of(session)
+        if self.records is not None:
+            self.codec = self.records
+            if self.records.wants_send():
+                hub.mark_dirty(self)
+        self.readable = self.codec.has_buffered()  # what came together with the end of the handshake
 
     # -- receiving ---------------------------------------------------------------------------------------------------
 
@@ -137,6 +152,8 @@ class TlsStream(TcpStream):
 
     def _decrypt(self, asked: int) -> int:
         """Up to `asked` bytes of plaintext into the loop's block: their number, 0 at the end, else negative."""
+        if self.records is not None:
+            return self._decrypt_records(asked)
         hub = self.hub
         session = self.session
         assert hub is not None
@@ -164,11 +181,7 @@ class TlsStream(TcpStream):
                 return _EAGAIN
             count = self._receive_wire()
             if count <= 0:
-                if count == 0 and (self.write_error is None or self.write_error.errno in STILL_RECEIVING):
-                    self._truncated()
-                else:  # (the kernel tells only once why a connection broke: perhaps it told a send)
-                    self.wire_readable = count != _EAGAIN
-                    self._nothing_received(count)
+                self._no_wire(count)
                 return _EAGAIN
             buffered = True
 
@@ -189,6 +202,46 @@ class TlsStream(TcpStream):
     def look(self) -> None:
         self.wire_readable = True
         TcpStream.look(self)
+
+    def _decrypt_records(self, asked: int) -> int:
+        """`_decrypt` by OpenSSL's own calls."""
+        hub = self.hub
+        records = self.records
+        assert hub is not None
+        block = hub.block
+        while True:
+            if records.has_buffered():
+                count: int = records.decrypt(block, asked)
+                if records.wants_send():
+                    hub.mark_dirty(self)
+                if count > 0:
+                    self.expects_tickets = False
+                    self.readable = self.wire_readable or records.has_buffered()
+                    return count
+                if count == 0:
+                    self._nothing_received(0)
+                    return 0
+                if count == FAILED:
+                    self._failed(records.failure())
+                    return _EAGAIN
+            if not self.wire_readable:
+                self.readable = False
+                return _EAGAIN
+            count = records.receive(self.fd, block, asked)
+            self.receive_calls += 1
+            if count <= 0:
+                self._no_wire(count)
+                return _EAGAIN
+            if records.drained and not self.hang_up:
+                self.wire_readable = False
+
+    def _no_wire(self, count: int) -> None:
+        """Nothing was received: the end, or an errno."""
+        if count == 0 and (self.write_error is None or self.write_error.errno in STILL_RECEIVING):
+            self._truncated()
+        else:  # (the kernel tells only once why a connection broke: perhaps it told a send)
+            self.wire_readable = count != _EAGAIN
+            self._nothing_received(count)
 
     def _truncated(self) -> None:
         """FIN without close_notify: somebody may have cut off the end."""
@@ -225,16 +278,17 @@ class TlsStream(TcpStream):
         while not self.write_blocked and self.hub is not None:
             if self.wire is None and not self._fill_wire():
                 return
-            if self.wire is None:
+            if self.wire is not None:
+                count = self._send_wire()
+                if count < 0:
+                    self._send_failed(-count)
+                    return
+                self.wire_start += count
+                if self.wire_start < self.wire_size:
+                    continue
+                self.wire = None
+            elif not self.run_open:
                 continue
-            count = self._send_wire()
-            if count < 0:
-                self._send_failed(-count)
-                return
-            self.wire_start += count
-            if self.wire_start < self.wire_size:
-                continue
-            self.wire = None
             self._end_run()
             if (
                 self.write_head is not None
@@ -247,6 +301,10 @@ class TlsStream(TcpStream):
 
     def _send_wire(self) -> int:
         """Send what is in `wire`: the number of bytes that were taken, or a negative errno."""
+        if self.send_error != 0:
+            code = self.send_error
+            self.send_error = 0
+            return -code
         self.send_calls += 1
         return send_one(self.fd, self.plain_socket, self.wire, self.wire_start, self.wire_size)
 
@@ -261,9 +319,9 @@ class TlsStream(TcpStream):
 
     def _fill_wire(self) -> bool:
         """Find something to send; False when there is nothing. (True with nothing in `wire` means: look again.)"""
-        session = self.session
-        if session.wants_send():
-            self._send_next(session.take_ciphertext())
+        codec = self.codec
+        if codec.wants_send():
+            self._send_next(codec.take_ciphertext())
             return True
         if self.session_failed:
             if self.write_head is not None:
@@ -279,7 +337,7 @@ class TlsStream(TcpStream):
                 return False  # the end will be an RST, which close_notify must not hide
             self.notified = True
             self._keep_buffered()
-            session.close_notify()
+            codec.close_notify()
             return True
         if self.shut_wanted:
             self._send_fin()
@@ -296,6 +354,8 @@ class TlsStream(TcpStream):
         assert head is not None
         size = 0
         number = 0
+        start = 0
+        first: Any = None
         pieces: list[Any] = []
         operation: Operation | None = head
         while operation is not None and size < _RUN_SIZE and number < _VECTOR:
@@ -303,8 +363,13 @@ class TlsStream(TcpStream):
             if left > 0:
                 if left > _RUN_SIZE - size:
                     left = _RUN_SIZE - size
-                start = operation.done_bytes
-                pieces.append(memoryview(operation.buffer)[start : start + left])
+                if number == 0:
+                    start = operation.done_bytes
+                    first = operation.buffer
+                else:
+                    if number == 1:
+                        pieces.append(memoryview(first)[start : start + size])
+                    pieces.append(memoryview(operation.buffer)[operation.done_bytes : operation.done_bytes + left])
                 size += left
                 number += 1
             operation = operation.next_operation
@@ -312,18 +377,39 @@ class TlsStream(TcpStream):
         if size == 0:
             self._account(0)  # flush markers and empty writes
             return
-        data: Any = pieces[0] if number == 1 else b"".join(pieces)
+        if number > 1:
+            first = b"".join(pieces)
+            start = 0
+        if self.records is not None:
+            self._send_records(first, start, size)
+            return
         session = self.session
+        data: Any = memoryview(first)[start : start + size]
         try:
             taken: int = session.write(data)
             while taken < size:
-                taken += session.write(memoryview(data)[taken:])
+                taken += session.write(data[taken:])
         except TlsFailure as failure:
             self._failed(failure)
             return
         self._send_next(session.take_ciphertext())
         self.run_bytes = size
         self.run_open = True
+
+    def _send_records(self, data: Any, start: int, size: int) -> None:
+        """Encrypt and send a run by OpenSSL's own calls; what the kernel does not take goes to `wire`."""
+        records = self.records
+        count: int = records.encrypt_and_send(self.fd, data, start, size)
+        self.send_calls += 1
+        if count == FAILED:
+            self._failed(records.failure())
+            return
+        self.run_bytes = size
+        self.run_open = True
+        if count < 0:
+            self.send_error = -count
+        if records.wants_send():
+            self._send_next(records.take_ciphertext())
 
     def _send_failed(self, code: int) -> None:
         if code != errno.EAGAIN and self.notified and self.write_head is None and not self.run_open:
@@ -378,7 +464,7 @@ class TlsStream(TcpStream):
         assert self.hub.block is not None
         self.wire_readable = True
         for _ in range(_LAST_LOOKS):
-            if not self.wire_readable and not self.session.has_buffered():
+            if not self.wire_readable and not self.codec.has_buffered():
                 return False
             count = self._decrypt(self.hub.block.size)
             if count > 0:
@@ -400,7 +486,7 @@ class TlsStream(TcpStream):
         assert hub.block is not None
         wire_readable = self.wire_readable
         self.wire_readable = False
-        while self.session.has_buffered() and not self.has_ended():
+        while self.codec.has_buffered() and not self.has_ended():
             count = self._decrypt(hub.block.size)
             if count <= 0:
                 break
@@ -439,7 +525,7 @@ class TlsStream(TcpStream):
         self.run_open = False
         self.run_bytes = 0
         TcpStream._release(self)
-        self.session = None
+        self.session = self.codec = self.records = None
 
     def detach(self) -> Detached:
         """Errors: ERROR_NOT_SUPPORTED: the keys are in this process, and a descriptor alone does not carry them."""

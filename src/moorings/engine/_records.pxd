@@ -1,0 +1,40 @@
+from moorings._native cimport Block
+
+cdef struct Wire:
+    # The memory behind a BIO: ciphertext to read, and where ciphertext goes while a call is under way.
+    const char *source
+    Py_ssize_t left
+    void *sink
+
+cdef Py_ssize_t FAILED
+
+cdef class Records:
+    cdef object made
+    cdef void *ssl
+    cdef void *bio
+    cdef Wire wire
+    cdef char *kept
+    cdef char *answer
+    cdef Py_ssize_t answer_size
+    cdef readonly bint drained
+    cdef readonly bint more
+    cdef readonly bint ended
+    cdef readonly str reason
+
+    cdef Py_ssize_t receive(self, int fd, Block block, Py_ssize_t asked) except? -12345
+    cdef Py_ssize_t decrypt(self, Block block, Py_ssize_t asked) except? -12345
+    cdef Py_ssize_t encrypt_and_send(self, int fd, object data, Py_ssize_t start, Py_ssize_t size) except? -12345
+    cpdef feed(self, object ciphertext)
+    cpdef bint wants_send(self)
+    cpdef bytes take_ciphertext(self)
+    cpdef bint has_buffered(self)
+    cpdef Py_ssize_t read_into(self, object target, Py_ssize_t count) except? -12345
+    cpdef Py_ssize_t write(self, object data) except -1
+    cpdef close_notify(self)
+    cdef Py_ssize_t _read(self, char *target, Py_ssize_t asked) except? -12345
+    cdef int _write(self, const char *data, Py_ssize_t size) noexcept
+    cdef void _note_reason(self) noexcept
+    cdef int _keep(self) except -1
+    cdef int _answer(self, const char *data, Py_ssize_t size) except -1
+
+cpdef Records records_of(object session)

@@ -1,0 +1,564 @@
+# cython: language_level=3
+"""Leaf functions of TLS: OpenSSL's own calls on the session behind an `ssl.SSLObject`; `_pure_records.py` is the twin.
+
+Theory of operation
+-------------------
+`ssl` makes the session and does the handshake. Then `records_of` takes the session's I/O over: it puts a BIO of its own
+in the place of the two memory BIOs, and calls the functions of the very libssl that Python's `_ssl` module has loaded,
+found through that module's handle. The BIO copies nothing by itself: it reads from where `receive` has put the
+ciphertext, and writes to a *sink*, a buffer that somebody holds for the time of one call. The SSLObject lives on, for
+facts; whoever reads or writes through it finds nothing, since no call is under way then.
+
+What this assumes is looked at once, when the first session comes: known interpreters, where the pointers are in their
+objects, the functions (`_openssl.pyx`), and a try with a session that is thrown away. Where anything is otherwise, `records_of` gives None,
+`status` says why, and the session goes on through `ssl`.
+
+All is done with the GIL held, and nothing here calls Python but for OpenSSL's own call-backs into `ssl`; sinks are taken
+from a list for that reason, not shared.
+"""
+
+import _ssl
+import os
+import ssl
+import sys
+import sysconfig
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.ref cimport PyObject
+from libc.errno cimport EINTR, errno
+from libc.string cimport memcpy
+
+from moorings._native cimport Block, BufferBase
+from moorings.engine._openssl cimport (
+    BIO_CTRL_FLUSH, BIO_CTRL_PENDING, BIO_FLAGS_READ, BIO_FLAGS_RWS, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK,
+    BIO_clear_flags, BIO_get_data, BIO_get_new_index, BIO_meth_new, BIO_meth_set_ctrl, BIO_meth_set_read,
+    BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error,
+    ERR_reason_error_string, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_do_handshake, SSL_get_error,
+    SSL_get_rbio, SSL_get_wbio, SSL_pending, SSL_read_ex, SSL_set_bio, SSL_shutdown, SSL_write_ex, load
+)
+
+from moorings.engine.tls_codec import failure_of
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
+    Py_ssize_t c_recv "recv"(int fd, void *data, size_t length, int flags)
+    Py_ssize_t c_send "send"(int fd, const void *data, size_t length, int flags)
+
+cdef void *_method = NULL
+
+FAILED = -1000000
+
+cdef enum:
+    WAITS = -11  # -EAGAIN
+    RECORD = 16384  # plaintext of one record at most (RFC 8446 section 5.1)
+    OVERHEAD = 600  # and what else of it is on the wire
+    ROOM = 20480  # more than the part of one record that OpenSSL may hold already
+    SINK_SIZE = 69632
+
+
+# -- sinks -----------------------------------------------------------------------------------------------------------
+
+cdef struct Sink:
+    char *data
+    Py_ssize_t used
+    Py_ssize_t size
+    Sink *next
+
+cdef Sink *_spare_sinks = NULL
+
+
+cdef Sink *_take_sink() except NULL:
+    global _spare_sinks
+    cdef Sink *sink = _spare_sinks
+    if sink is not NULL:
+        _spare_sinks = sink.next
+        sink.used = 0
+        return sink
+    sink = <Sink *>PyMem_RawMalloc(sizeof(Sink))
+    if sink is NULL:
+        raise MemoryError
+    sink.data = <char *>PyMem_RawMalloc(SINK_SIZE)
+    if sink.data is NULL:
+        PyMem_RawFree(sink)
+        raise MemoryError
+    sink.size = SINK_SIZE
+    sink.used = 0
+    return sink
+
+
+cdef void _give_back(Sink *sink) noexcept:
+    global _spare_sinks
+    sink.next = _spare_sinks
+    _spare_sinks = sink
+
+
+# -- the BIO ---------------------------------------------------------------------------------------------------------
+
+cdef int _bio_read(void *bio, char *target, int wanted) noexcept:
+    cdef Wire *wire = <Wire *>BIO_get_data(bio)
+    BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY)
+    if wire is NULL or wire.left == 0:
+        BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY)
+        return -1
+    if wanted > wire.left:
+        wanted = <int>wire.left
+    if wanted <= 0:
+        return 0
+    memcpy(target, wire.source, wanted)
+    wire.source += wanted
+    wire.left -= wanted
+    return wanted
+
+
+cdef int _bio_write(void *bio, const char *data, int size) noexcept:
+    cdef Wire *wire = <Wire *>BIO_get_data(bio)
+    cdef Sink *sink
+    cdef char *larger
+    BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY)
+    if wire is NULL or wire.sink is NULL or size <= 0:
+        return -1
+    sink = <Sink *>wire.sink
+    if size > sink.size - sink.used:
+        larger = <char *>PyMem_RawRealloc(sink.data, 2 * sink.size + size)
+        if larger is NULL:
+            return -1
+        sink.data = larger
+        sink.size = 2 * sink.size + size
+    memcpy(sink.data + sink.used, data, size)
+    sink.used += size
+    return size
+
+
+cdef long _bio_control(void *bio, int verb, long number, void *pointer) noexcept:
+    cdef Wire *wire = <Wire *>BIO_get_data(bio)
+    if verb == BIO_CTRL_FLUSH:
+        return 1
+    if verb == BIO_CTRL_PENDING and wire is not NULL:
+        return wire.left
+    return 0
+
+
+# -- one session -----------------------------------------------------------------------------------------------------
+
+cdef class Records:
+    """The records of one session: the calls of a `TlsSession` after its handshake, and two that do I/O as well."""
+
+    def __cinit__(self):
+        self.ssl = self.bio = NULL
+        self.wire.source = NULL
+        self.wire.left = 0
+        self.wire.sink = NULL
+        self.kept = self.answer = NULL
+        self.answer_size = 0
+        self.drained = self.more = self.ended = False
+        self.reason = ""
+
+    def __dealloc__(self):
+        if self.bio is not NULL:
+            BIO_set_data(self.bio, NULL)
+        PyMem_RawFree(self.kept)
+        PyMem_RawFree(self.answer)
+
+    # -- with I/O --------------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t receive(self, int fd, Block block, Py_ssize_t asked) except? -12345:
+        """Receive ciphertext for about `asked` bytes; `decrypt` must follow before anything else uses the block.
+
+        The number of bytes, 0 at the end, or a negative errno. `drained` tells whether the kernel has no more.
+        """
+        cdef Py_ssize_t count
+        cdef Py_ssize_t limit = asked if asked > RECORD else RECORD
+        if self.wire.left > 0 or block.size < 2 * ROOM:
+            raise RuntimeError("what was received before has not been decrypted")
+        limit += (limit >> 6) + OVERHEAD
+        if limit > block.size - ROOM:
+            limit = block.size - ROOM
+        while True:
+            # Behind what OpenSSL may hold of a record already: so plaintext never overtakes unread ciphertext.
+            count = c_recv(fd, block.data + ROOM, limit, MSG_DONTWAIT)
+            if count >= 0:
+                break
+            if errno != EINTR:
+                return -errno
+        self.drained = count < limit
+        if count > 0:
+            self.wire.source = block.data + ROOM
+            self.wire.left = count
+        return count
+
+    cdef Py_ssize_t decrypt(self, Block block, Py_ssize_t asked) except? -12345:
+        """Decrypt up to `asked` bytes to the start of the block: as `read_into`, and FAILED instead of raising."""
+        if asked > block.size:
+            asked = block.size
+        return self._read(block.data, asked)
+
+    cdef Py_ssize_t encrypt_and_send(self, int fd, object data, Py_ssize_t start, Py_ssize_t size) except? -12345:
+        """Encrypt `size` bytes of `data` and send them: 0, a negative errno, or FAILED.
+
+        What the kernel did not take is what `take_ciphertext` gives then.
+        """
+        cdef BufferBase base
+        cdef Py_buffer view
+        cdef Sink *sink = _take_sink()
+        cdef Py_ssize_t count = 0
+        cdef int written
+        self.wire.sink = sink
+        if PyBytes_CheckExact(data):
+            if start + size > PyBytes_GET_SIZE(data):
+                size = PyBytes_GET_SIZE(data) - start
+            written = self._write(PyBytes_AS_STRING(data) + start, size)
+        elif isinstance(data, BufferBase):
+            base = <BufferBase>data
+            if start + size > base.filled:
+                size = base.filled - start
+            written = self._write(base.data + start, size)
+        else:
+            written = 0
+            try:
+                PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+                if start + size > view.len:
+                    size = view.len - start
+                written = self._write(<const char *>view.buf + start, size)
+                PyBuffer_Release(&view)
+            except BaseException:
+                self.wire.sink = NULL
+                _give_back(sink)
+                raise
+        self.wire.sink = NULL
+        if self.answer_size == 0:
+            while written and sink.used > 0:
+                count = c_send(fd, sink.data, sink.used, MSG_DONTWAIT | MSG_NOSIGNAL)
+                if count >= 0:
+                    break
+                if errno != EINTR:
+                    count = -errno
+                    break
+        try:
+            if count < sink.used:
+                self._answer(sink.data + (count if count > 0 else 0), sink.used - (count if count > 0 else 0))
+        finally:
+            _give_back(sink)
+        if not written:
+            return FAILED
+        return count if count < 0 else 0
+
+    # -- the network's side ----------------------------------------------------------------------------------------
+
+    cpdef feed(self, object ciphertext):
+        """Take what came from the network; it is copied."""
+        cdef Py_buffer view
+        cdef char *joined
+        PyObject_GetBuffer(ciphertext, &view, PyBUF_SIMPLE)
+        try:
+            joined = <char *>PyMem_RawMalloc(self.wire.left + view.len + 1)
+            if joined is NULL:
+                raise MemoryError
+            if self.wire.left:
+                memcpy(joined, self.wire.source, self.wire.left)
+            memcpy(joined + self.wire.left, view.buf, view.len)
+            PyMem_RawFree(self.kept)
+            self.kept = joined
+            self.wire.source = joined
+            self.wire.left += view.len
+        finally:
+            PyBuffer_Release(&view)
+
+    cpdef bint wants_send(self):
+        """Whether there is ciphertext to send."""
+        return self.answer_size > 0
+
+    cpdef bytes take_ciphertext(self):
+        """All that has to be sent."""
+        if self.answer_size == 0:
+            return b""
+        cdef bytes taken = PyBytes_FromStringAndSize(self.answer, self.answer_size)
+        PyMem_RawFree(self.answer)
+        self.answer = NULL
+        self.answer_size = 0
+        return taken
+
+    cpdef bint has_buffered(self):
+        """Whether `read_into` may give something, or tell an end, without being fed."""
+        return self.wire.left > 0 or self.more or self.ended
+
+    # -- the program's side ----------------------------------------------------------------------------------------
+
+    cpdef Py_ssize_t read_into(self, object target, Py_ssize_t count) except? -12345:
+        """Decrypt up to `count` bytes into `target`; 0 when the peer has closed, -1 when it has to be fed first."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)
+        try:
+            count = self._read(<char *>view.buf, count if count < view.len else view.len)
+        finally:
+            PyBuffer_Release(&view)
+        if count == FAILED:
+            raise self.failure()
+        return -1 if count < 0 else count
+
+    cpdef Py_ssize_t write(self, object data) except -1:
+        """Encrypt all of `data`; the number of bytes."""
+        cdef Py_buffer view
+        cdef Sink *sink = _take_sink()
+        cdef int written
+        try:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+            try:
+                self.wire.sink = sink
+                written = self._write(<const char *>view.buf, view.len)
+                self.wire.sink = NULL
+                self._answer(sink.data, sink.used)
+                if not written:
+                    raise self.failure()
+                return view.len
+            finally:
+                PyBuffer_Release(&view)
+        finally:
+            _give_back(sink)
+
+    cpdef close_notify(self):
+        """Tell the peer that we send no more. What it has sent must have been read from here before."""
+        cdef Sink *sink = _take_sink()
+        try:
+            self.wire.sink = sink
+            ERR_clear_error()
+            SSL_shutdown(self.ssl)  # what the peer says to it is for reads
+            self.wire.sink = NULL
+            self._answer(sink.data, sink.used)
+        finally:
+            _give_back(sink)
+
+    def failure(self):
+        """What made the session fail."""
+        return failure_of(self.reason.upper().replace(" ", "_").replace("/", "_"), self.reason)
+
+    # -- the calls -------------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t _read(self, char *target, Py_ssize_t asked) except? -12345:
+        cdef Py_ssize_t total = 0
+        cdef size_t count
+        cdef int status
+        cdef Sink *sink
+        if self.reason:
+            return FAILED
+        sink = _take_sink()
+        self.wire.sink = sink
+        while total < asked:
+            count = 0
+            ERR_clear_error()
+            status = SSL_read_ex(self.ssl, target + total, asked - total, &count)
+            if status == 1:
+                total += count
+                if total < asked and self.wire.left > 0:
+                    continue
+                # It gives less than was asked for only where the record has no more.
+                self.more = total == asked and SSL_pending(self.ssl) > 0
+                break
+            self.more = False
+            status = SSL_get_error(self.ssl, status)
+            if status == SSL_ERROR_WANT_READ:
+                if total == 0:
+                    total = WAITS
+                break
+            self.ended = True  # and a later call tells it, where there was something before it
+            self.wire.left = 0
+            if status != SSL_ERROR_ZERO_RETURN:
+                self._note_reason()
+                if total == 0:
+                    total = FAILED
+            break
+        self.wire.sink = NULL
+        try:
+            if sink.used > 0:
+                self._answer(sink.data, sink.used)
+            if self.wire.left > 0:
+                self._keep()
+            elif self.kept is not NULL:
+                PyMem_RawFree(self.kept)
+                self.kept = NULL
+        finally:
+            _give_back(sink)
+        return total
+
+    cdef int _write(self, const char *data, Py_ssize_t size) noexcept:
+        """1, or 0 when the session failed."""
+        cdef size_t taken
+        while size > 0:
+            taken = 0
+            ERR_clear_error()
+            if SSL_write_ex(self.ssl, data, size, &taken) != 1:
+                self._note_reason()
+                return 0
+            data += taken
+            size -= taken
+        return 1
+
+    cdef void _note_reason(self) noexcept:
+        cdef const char *found = ERR_reason_error_string(ERR_peek_last_error())
+        ERR_clear_error()
+        try:
+            self.reason = "the session is over" if found is NULL else (<bytes>found).decode("ascii", "replace")
+        except MemoryError:
+            self.reason = "out of memory"
+
+    cdef int _keep(self) except -1:
+        """The block is about to be used by others: keep what is left in it."""
+        cdef char *kept
+        if self.kept is not NULL:
+            return 0  # that is where it is
+        kept = <char *>PyMem_RawMalloc(self.wire.left)
+        if kept is NULL:
+            raise MemoryError
+        memcpy(kept, self.wire.source, self.wire.left)
+        self.kept = kept
+        self.wire.source = kept
+        return 0
+
+    cdef int _answer(self, const char *data, Py_ssize_t size) except -1:
+        """Something that has to be sent."""
+        cdef char *larger
+        if size <= 0:
+            return 0
+        larger = <char *>PyMem_RawRealloc(self.answer, self.answer_size + size)
+        if larger is NULL:
+            raise MemoryError
+        memcpy(larger + self.answer_size, data, size)
+        self.answer = larger
+        self.answer_size += size
+        return 0
+
+
+# -- taking over -----------------------------------------------------------------------------------------------------
+
+# The heads of `_ssl._SSLSocket` and `_ssl.MemoryBIO` in Modules/_ssl.c of the interpreters in INTERPRETERS.
+ctypedef struct SocketHead:
+    PyObject head
+    PyObject *socket
+    void *ssl
+    PyObject *context
+
+ctypedef struct MemoryHead:
+    PyObject head
+    void *bio
+
+INTERPRETERS = ((3, 11), (3, 12), (3, 13), (3, 14))
+
+cdef object _status = None
+
+
+def status():
+    """"" where OpenSSL's own calls are used, else why not."""
+    global _status
+    if _status is None:
+        try:
+            _status = _set_up() or _try_out()
+        except Exception as error:
+            _status = f"the try failed: {error!r}"
+    return _status
+
+
+cdef str _set_up():
+    """Find the functions, and make the BIO's method; what is missing, "" for nothing."""
+    global _method
+    if os.environ.get("MOORINGS_DIRECT_TLS", "auto") == "off":
+        return "MOORINGS_DIRECT_TLS=off"
+    if sys.implementation.name != "cpython" or sys.version_info[:2] not in INTERPRETERS:
+        return f"not known with Python {sys.version.split()[0]}"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "this Python has no GIL"
+    missing = load()
+    if missing:
+        return missing
+    _method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "moorings")
+    if _method is NULL or not (
+        BIO_meth_set_read(_method, _bio_read)
+        and BIO_meth_set_write(_method, _bio_write)
+        and BIO_meth_set_ctrl(_method, _bio_control)
+    ):
+        return "OpenSSL takes no BIO of ours"
+    return ""
+
+
+cdef object _try_out():
+    """Take over a session that is thrown away, and let it begin a handshake and fail; what went wrong, or ""."""
+    cdef Sink *sink
+    cdef char nothing[64]
+    cdef int status
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    made = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    cdef Records records = _take_over(made, incoming, outgoing)
+    if records is None:
+        return "the objects of the module ssl are not laid out as expected"
+    sink = _take_sink()
+    records.wire.sink = sink
+    ERR_clear_error()
+    status = SSL_do_handshake(records.ssl)
+    status = SSL_get_error(records.ssl, status)
+    records.wire.sink = NULL
+    records._answer(sink.data, sink.used)
+    _give_back(sink)
+    if status != SSL_ERROR_WANT_READ or records.take_ciphertext()[:2] != b"\x16\x03":
+        return "a handshake does not begin as expected"
+    records.feed(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    if records._read(nothing, sizeof(nothing)) != FAILED or not records.reason:
+        return "a failure is not told as expected"
+    return ""
+
+
+cdef Records _take_over(object made, object incoming, object outgoing):
+    """The records of a session of `ssl`; None where something is not as it should be, and nothing has changed then."""
+    cdef SocketHead *socket
+    cdef void *bio
+    inner = getattr(made, "_sslobj", None)
+    context = made.context
+    if (
+        type(inner) is not _ssl._SSLSocket
+        or type(incoming) is not _ssl.MemoryBIO
+        or type(outgoing) is not _ssl.MemoryBIO
+        or _ssl._SSLSocket.__basicsize__ < <Py_ssize_t>sizeof(SocketHead)
+        or _ssl.MemoryBIO.__basicsize__ < <Py_ssize_t>sizeof(MemoryHead)
+    ):
+        return None
+    socket = <SocketHead *><PyObject *>inner
+    if socket.context is not <PyObject *>context or socket.ssl is NULL:
+        return None
+    if socket.socket is not NULL and socket.socket is not <PyObject *>None:
+        return None
+    if (
+        SSL_get_rbio(socket.ssl) is not (<MemoryHead *><PyObject *>incoming).bio
+        or SSL_get_wbio(socket.ssl) is not (<MemoryHead *><PyObject *>outgoing).bio
+    ):
+        return None
+    cdef Records records = Records()
+    bio = BIO_new(_method)
+    if bio is NULL:
+        return None
+    rest, unsent = incoming.read(), outgoing.read()
+    BIO_set_data(bio, &records.wire)
+    BIO_set_init(bio, 1)
+    SSL_set_bio(socket.ssl, bio, bio)  # both places share the one reference, which is theirs now
+    records.made = made
+    records.ssl = socket.ssl
+    records.bio = bio
+    records.more = SSL_pending(socket.ssl) > 0
+    if rest:
+        records.feed(rest)
+    if unsent:
+        records._answer(PyBytes_AS_STRING(unsent), len(unsent))
+    return records
+
+
+cpdef Records records_of(object session):
+    """Take over the I/O of a session whose handshake is done; None where it goes on by itself."""
+    parts = getattr(session, "parts", None)
+    if parts is None or status():
+        return None
+    made, incoming, outgoing = parts()
+    cdef Records records = _take_over(made, incoming, outgoing)
+    if records is not None:
+        session.hand_over()
+    return records
