@@ -94,7 +94,7 @@ class TlsStream(TcpStream):
         `label` names the connection in errors, by its text.
         """
         self.session: Any = session
-        #: The session's records by OpenSSL's own calls, where that works; and what moves its bytes, this or the session.
+        #: The session's records by OpenSSL's own calls, where that works; what moves its bytes, this or that.
         self.records: Any = None
         self.codec: Any = session
         self.expects_tickets = expects_tickets

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import ssl
 import sys
+from importlib import import_module
+from typing import Any
 
 import pytest
 
-from moorings import errors
+from moorings import errors, native_mode
 from moorings.cli.checks import core
 from moorings.cli.checks.machine import Machine, find_version
 from moorings.cli.checks.model import Finding, State, broken, missing, off, ok
@@ -46,6 +49,29 @@ def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_hot_modules(mode: tuple[bool, str], environ: dict[str, str], finding: Finding) -> None:
     assert core.hot_modules(Machine(environ=environ, native_mode=lambda: mode)) == finding
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "environ", "finding"),
+    [
+        ("", {}, ok(f"{ssl.OPENSSL_VERSION}, called directly")),
+        ("why not", {}, ok(f"{ssl.OPENSSL_VERSION}, through the module ssl (why not)")),
+        (
+            "MOORINGS_DIRECT_TLS=off",
+            {"MOORINGS_DIRECT_TLS": "off"},
+            off(
+                f"{ssl.OPENSSL_VERSION}, through the module ssl (MOORINGS_DIRECT_TLS=off)", "unset MOORINGS_DIRECT_TLS"
+            ),
+        ),
+    ],
+)
+def test_tls(obstacle: str, environ: dict[str, str], finding: Finding) -> None:
+    assert core.tls(Machine(environ=environ, direct_tls=lambda: obstacle)) == finding
+
+
+def test_tls_of_this_machine() -> None:
+    leaves: Any = import_module("moorings.engine." + ("_records" if native_mode()[0] else "_pure_records"))
+    assert Machine().direct_tls() == leaves.status()
 
 
 def test_event_loop() -> None:

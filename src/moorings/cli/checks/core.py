@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import ssl
 import sys
 
 import moorings
@@ -31,6 +32,17 @@ def hot_modules(machine: Machine) -> Finding:
     if machine.environ.get("MOORINGS_NATIVE") == "off":
         return off(reason, "unset MOORINGS_NATIVE")
     return missing(reason, "apt install gcc libc6-dev python3-dev, then install moorings again")
+
+
+def tls(machine: Machine) -> Finding:
+    """Which codec moves the bytes."""
+    obstacle = machine.direct_tls()
+    if not obstacle:
+        return ok(f"{ssl.OPENSSL_VERSION}, called directly")
+    found = f"{ssl.OPENSSL_VERSION}, through the module ssl ({obstacle})"
+    if machine.environ.get("MOORINGS_DIRECT_TLS") == "off":
+        return off(found, "unset MOORINGS_DIRECT_TLS")
+    return ok(found)
 
 
 def event_loop(machine: Machine) -> Finding:

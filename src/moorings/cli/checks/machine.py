@@ -8,9 +8,10 @@ import shutil
 import socket
 import ssl
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import moorings
 from moorings.cli.checks.tls import Trusted, trusted_here
@@ -42,6 +43,12 @@ def descriptor_limits() -> tuple[int, int]:
     return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
+def direct_tls() -> str:
+    """Why TLS does not call OpenSSL itself, "" where it does."""
+    leaves: Any = import_module("moorings.engine." + ("_records" if moorings.native_mode()[0] else "_pure_records"))
+    return str(leaves.status())
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where the checks get what they know."""
@@ -55,6 +62,7 @@ class Machine:
     openssl_version: Callable[[], str] = lambda: ssl.OPENSSL_VERSION
     trusted: Callable[[], Trusted] = trusted_here
     native_mode: Callable[[], tuple[bool, str]] = moorings.native_mode
+    direct_tls: Callable[[], str] = direct_tls
 
     def read(self, path: str) -> str:
         """A small file, `path` without the leading slash. Errors: OSError."""

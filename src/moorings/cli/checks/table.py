@@ -22,6 +22,7 @@ CHECKS = (
     Check("Python", "everything", core.python, core=True),
     Check("TCP", "everything", core.loopback, core=True),
     Check("hot modules", "speed", core.hot_modules),
+    Check("TLS", "speed of TLS", core.tls),
     Check("event loop", "speed", core.event_loop),
     Check("IPv6", "connections over IPv6", kernel.ipv6),
     Check("TCP_INFO", "round trip times and bandwidth of a connection", kernel.tcp_info),
