@@ -7,6 +7,7 @@ from moorings._native_switch import native_mode  # isort: skip  # first: picks n
 from moorings._face import Listening, ListeningDatagrams, adopt, blocking, connect, listen
 from moorings.certificates.certificate import Certificate
 from moorings.certificates.enums import ChainValidationResult
+from moorings.certificates.revocation_check import RevocationCheck
 from moorings.certificates.trust import TrustAnchors
 from moorings.engine.interface import EndReason
 from moorings.foundation.async_info import (
@@ -74,6 +75,7 @@ __all__ = [
     "ListeningDatagrams",
     "Monitor",
     "ProgramSnapshot",
+    "RevocationCheck",
     "RoundTripTimeStatistics",
     "SocketError",
     "SocketErrorStatus",

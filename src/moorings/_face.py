@@ -28,6 +28,7 @@ from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, run
 from moorings.sockets.connection import post
 from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import SocketProtectionLevel
+from moorings.sockets.server_validation import ServerValidationMembers, approving
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from moorings.sockets.datagram_limits import DatagramCounters, DatagramLimits
     from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
     from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs as Args
+    from moorings.sockets.server_validation import StreamSocketServerCustomValidationRequestedEventArgs as Server
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
@@ -65,6 +67,7 @@ class _Options(NamedTuple):
     certificate: Any = None
     client_ca: Any = None
     alpn: tuple[str, ...] = ()
+    key_log: Any = None
 
 
 def parse_url(url: str, *, listening: bool) -> Target:
@@ -119,6 +122,10 @@ async def connect(
     server_name: str | None = None,
     alpn: Iterable[str] = (),
     ignore: Iterable[ChainValidationResult] = (),
+    pin_sha256: str | Iterable[str] | None = None,
+    revocation: Any = None,
+    approve: Callable[[Server], object] | None = None,
+    key_log: Any = None,
 ) -> Any:
     """Connect to `tcp://host:port` or `tls://host:port`: `await` gives the StreamSocket, `async with` closes it, too.
 
@@ -132,6 +139,11 @@ async def connect(
     `certificate` what to show a server that asks (a Certificate, a PEM file with its key, or a pair of files),
     `server_name` the name to ask for and check where it is not the host, `alpn` the application protocols to offer, and
     `ignore` the certificate errors to let pass; any other refuses the server. `information` tells what came of it.
+    On top of that, `pin_sha256` are keys of which the server or its authority must have one (see
+    `StreamSocketControl.pin_sha256`), `revocation` asks whether the certificate was revoked (a RevocationCheck, True
+    for a stapled answer, or paths of lists), and `approve` has the last word: a function, `async` or not, that is given
+    the arguments of `server_custom_validation_requested` before anything is said to that server, and returns True or
+    False; whatever it raises refuses, too. `key_log` (a path, or True for what SSLKEYLOGFILE names) gets the secrets.
 
     Errors: ConnectionRefusedError, TimeoutError, ... each with `winerror`, `status`,
     `reason` and, for each address tried, `attempts`; E_INVALIDARG for a bad URL; E_NOTIMPL for schemes that are not
@@ -140,7 +152,8 @@ async def connect(
     target = parse_url(url, listening=False)
     _check_timeout(timeout, "timeout")
     names, ignored = check_alpn(alpn), tuple(ignore)
-    _tls_only(target, ca, certificate, server_name, names, ignored)
+    handler = None if approve is None else approving(approve)
+    _tls_only(target, ca, certificate, server_name, names, ignored, pin_sha256, revocation, handler, key_log)
     if target.scheme == "udp":
         datagrams = DatagramSocket()
         await connect_within(timeout, datagrams, target, datagrams.close)
@@ -154,6 +167,11 @@ async def connect(
         control.server_name = server_name or ""
         control.alpn_protocols = names
         control.ignorable_server_certificate_errors.extend(ignored)
+        control.pin_sha256 = pin_sha256
+        control.revocation = revocation
+        control.key_log = key_log
+        if handler is not None:
+            made.add_server_custom_validation_requested(handler)
     await connect_within(timeout, made, target, made.abort)
     return made
 
@@ -202,6 +220,7 @@ class Listening:
             control.server_certificate = as_certificate(options.certificate, "certificate")
             control.client_trust_anchors = as_anchors(options.client_ca, "client_ca")
             control.alpn_protocols = options.alpn
+            control.key_log = options.key_log
         if handler is not None:
             self.listener.add_connection_received(_serving(handler))
 
@@ -221,6 +240,14 @@ class Listening:
     def open_connections(self) -> int:
         """Accepted connections that have not ended."""
         return self.listener.open_connections
+
+    def replace_certificate(self, certificate: Any) -> None:
+        """Let TLS handshakes from now on use this certificate, given as to `listen`; open connections go on.
+
+        Errors: the OSError of a file; E_INVALIDARG for a key that is missing, broken or another certificate's;
+        E_ILLEGAL_METHOD_CALL without `tls://`. The old certificate stays then.
+        """
+        self.listener.control.server_certificate = as_certificate(certificate, "certificate")
 
     @property
     def report(self) -> DrainReport | None:
@@ -403,6 +430,7 @@ def listen(
     certificate: Any = None,
     client_ca: Any = None,
     alpn: Iterable[str] = (),
+    key_log: Any = None,
 ) -> Listening: ...
 @overload
 def listen(
@@ -417,6 +445,7 @@ def listen(
     certificate: Any = None,
     client_ca: Any = None,
     alpn: Iterable[str] = (),
+    key_log: Any = None,
 ) -> Any:
     """Listen on `tcp://host:port` or `tls://host:port`: an async context manager.
 
@@ -431,6 +460,7 @@ def listen(
     With `tls://` each connection shakes hands first, within 60 s. `certificate` is what clients get: a Certificate, a
     PEM file with its key, or a pair of files. With `client_ca` (TrustAnchors, a PEM file, a directory, or octets in
     PEM) each client needs a certificate that leads there. `alpn` are the application protocols, the best one first.
+    `key_log` (a path, or True for what SSLKEYLOGFILE names) gets the secrets of the sessions.
     Handshakes that fail are counted, in `listener.listener.handshakes_failed`, and reported to nobody.
 
     With `udp://host:port` the handler is called with each datagram, in order, `message.reply(data)` answers, and
@@ -443,8 +473,8 @@ def listen(
         raise TypeError("handler must be callable")
     _check_timeout(drain_timeout, "drain_timeout")
     target = parse_url(url, listening=True)
-    options = _Options(max_connections, drain_timeout, certificate, client_ca, check_alpn(alpn))
-    _tls_only(target, certificate, client_ca, options.alpn)
+    options = _Options(max_connections, drain_timeout, certificate, client_ca, check_alpn(alpn), key_log)
+    _tls_only(target, certificate, client_ca, options.alpn, key_log)
     if target.scheme == "tls" and certificate is None:
         raise errors.invalid_argument(f"{url!r}: certificate is needed, such as certificate=('cert.pem', 'key.pem')")
     if target.scheme == "udp":
@@ -504,7 +534,8 @@ def blocking(handler: Callable[..., object]) -> Callable[..., object]:
     Inside asyncio, handlers run inline on the loop and must not block; `listener.add_connection_received(
     moorings.blocking(handler))` gives a handler the same freedom that it has in a plain script, in the same order:
     calls for one object one after the other, those of `connection_received` side by side (64, then accepting pauses).
-    What it raises is reported once through the loop's exception handler. What the wrapper returns may be awaited.
+    What it raises is reported once through the loop's exception handler. What the wrapper returns may be awaited, and
+    gives what the handler has returned.
     Errors: TypeError for an `async def` function, which never blocks the loop.
     """
     if not callable(handler) or inspect.iscoroutinefunction(handler):  # type: ignore[redundant-expr]
@@ -520,13 +551,14 @@ def blocking(handler: Callable[..., object]) -> Callable[..., object]:
         operation = Operation(home, None, ACTION)
 
         def job() -> None:
+            result = None
             try:
-                handler(*arguments)
+                result = handler(*arguments)
             except BaseException as error:  # noqa: BLE001 - the program's handler may raise anything; reported once
-                if not _says_that_it_broke(arguments, error):
+                if not _says_that_it_broke(arguments, error) and not _refuses(arguments, error):
                     report_from_worker(home, f"{handler!r} failed", error)
             finally:
-                post(home, functools.partial(operation.finish, _COMPLETED, None, None))
+                post(home, functools.partial(operation.finish, _COMPLETED, result, None))
 
         if arguments and isinstance(arguments[0], StreamSocketListener):
             workers.submit_concurrently(job)
@@ -542,6 +574,14 @@ def _says_that_it_broke(arguments: tuple[Any, ...], error: BaseException) -> boo
     """Whether `error` is the end of the connection that a handler of `moorings.listen` was given."""
     connection = arguments[0] if arguments else None
     return isinstance(connection, StreamSocket) and connection._connection.broke_with(error)
+
+
+def _refuses(arguments: tuple[Any, ...], error: BaseException) -> bool:
+    """Let the failure of a handler that was asked about a server refuse it; False for all other handlers."""
+    asked = next((each for each in arguments if isinstance(each, ServerValidationMembers)), None)
+    if asked is not None:
+        asked._validation.fail(error)
+    return asked is not None
 
 
 def _sender(arguments: tuple[Any, ...], otherwise: object) -> object:

@@ -33,6 +33,7 @@ from typing import Any, Final, Self
 __all__ = [
     "CodedError",
     "OpenEnum",
+    "PinMismatchError",
     "SocketErrorStatus",
     "TooBigError",
     "aborted",
@@ -224,6 +225,8 @@ CERT_E_REVOKED: Final = signed(0x800B010C)
 CERT_E_CN_NO_MATCH: Final = signed(0x800B010F)
 CERT_E_WRONG_USAGE: Final = signed(0x800B0110)
 TRUST_E_EXPLICIT_DISTRUST: Final = signed(0x800B0111)
+CERT_E_UNTRUSTEDCA: Final = signed(0x800B0112)
+TRUST_E_SUBJECT_NOT_TRUSTED: Final = signed(0x800B0004)
 CERT_E_INVALID_POLICY: Final = signed(0x800B0113)
 CERT_E_INVALID_NAME: Final = signed(0x800B0114)
 CRYPT_E_REVOKED: Final = signed(0x80092010)
@@ -233,7 +236,6 @@ TRUST_E_CERT_SIGNATURE: Final = signed(0x80096004)
 TRUST_E_BASIC_CONSTRAINTS: Final = signed(0x80096019)
 
 # --- TLS itself: what Schannel calls these failures ----------------------------------------------------------------
-
 SEC_E_INVALID_TOKEN: Final = signed(0x80090308)
 SEC_E_MESSAGE_ALTERED: Final = signed(0x8009030F)
 SEC_E_ILLEGAL_MESSAGE: Final = signed(0x80090326)
@@ -468,6 +470,10 @@ class TooBigError(CodedError):
     max_size: int | None = None
 
 
+class PinMismatchError(CodedError):
+    """CERT_E_UNTRUSTEDCA 0x800B0112: a TLS server's certificate has none of the keys that the program has pinned."""
+
+
 def _name_after(kind: type[CodedError], builtin: type[OSError]) -> None:
     """Let tracebacks show the name that users catch, ``ConnectionRefusedError``, not a private one."""
     kind.__name__ = kind.__qualname__ = builtin.__name__
@@ -497,6 +503,7 @@ _CLASSES: Final[dict[int, type[CodedError]]] = {
     E_FILE_NOT_FOUND: _FileNotFoundError,
     ERROR_ALREADY_EXISTS: _FileExistsError,
     WSAEMSGSIZE: TooBigError,
+    CERT_E_UNTRUSTEDCA: PinMismatchError,
     **dict.fromkeys(_LOOKUP_CODES, _LookupFailedError),
 }
 
@@ -559,9 +566,7 @@ def from_os_error(exc: OSError, reason: str) -> OSError:
     if isinstance(exc, socket.gaierror):
         return from_gaierror(exc, reason)
     if exc.errno is None:
-        if isinstance(exc, TimeoutError):
-            return make(WSAETIMEDOUT, reason, cause=exc)
-        return make(E_FAIL, reason, cause=exc)
+        return make(WSAETIMEDOUT if isinstance(exc, TimeoutError) else E_FAIL, reason, cause=exc)
     return from_errno(exc.errno, reason, cause=exc)
 
 

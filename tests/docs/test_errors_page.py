@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import re
 import socket
 
@@ -28,7 +29,8 @@ def test_classes() -> None:
     named: set[int] = set()
     for row in table(PAGE, "catch"):
         (name,) = code_words(row["catch"])
-        kind = socket.gaierror if name == "socket.gaierror" else getattr(__import__("builtins"), name)
+        module, _, last = name.rpartition(".")
+        kind = getattr(importlib.import_module(module or "builtins"), last)
         for code in codes(row["codes"]):
             assert isinstance(errors.make(code, "reason"), kind)
             named.add(code)

@@ -44,6 +44,10 @@ SOCKET_CALLS: dict[str, Callable[[StreamSocket, str], Any]] = {
         ours.connect_with_endpoint_pair_and_protection_level_async(EndpointPair(None, "", LOCALHOST, port), PLAIN)
     ),
     "upgrade_to_ssl_async": lambda ours, _: ours.upgrade_to_ssl_async(TLS, LOCALHOST),
+    "add_server_custom_validation_requested": lambda ours, _: ours.add_server_custom_validation_requested(print),
+    "remove_server_custom_validation_requested": lambda ours, _: ours.remove_server_custom_validation_requested(
+        StreamSocket().add_server_custom_validation_requested(print)
+    ),
     "input_stream": lambda ours, _: ours.input_stream,
     "output_stream": lambda ours, _: ours.output_stream,
     "control": lambda ours, _: ours.control,
@@ -306,7 +310,16 @@ def sync_outcome(call: Callable[[], Any]) -> str:
     return ""
 
 
-FREE_AFTER_FORK = {"control", "information", "close", "aclose", "abort", "counters", "end_reason"}
+FREE_AFTER_FORK = {
+    "remove_server_custom_validation_requested",
+    "control",
+    "information",
+    "close",
+    "aclose",
+    "abort",
+    "counters",
+    "end_reason",
+}
 FREE_LISTENER_AFTER_FORK = {
     "remove_connection_received",
     "control",

@@ -29,29 +29,35 @@ CASES = [(kind, "TLS 1.3") for kind in SERVED] + [(kind, "TLS 1.2") for kind in 
 LOCALHOST = HostName("127.0.0.1")
 
 
-async def serve(listening: socket.socket, chain: BadChain) -> None:
-    """Shake hands with one client, until either side has enough."""
+async def shake_hands_as_server(listening: socket.socket, server: SSL.Connection) -> bool:
+    """Shake hands with one client, until either side has enough; whether it came to an end."""
     loop = asyncio.get_running_loop()
-    server = SSL.Connection(_server_context(chain), None)
     server.set_accept_state()
+    done = False
     peer, _ = await loop.sock_accept(listening)
     with peer:
         while True:
             try:
                 server.do_handshake()
+                done = True
             except SSL.WantReadError:
                 pass
             except SSL.Error:
-                return
+                return done
             with contextlib.suppress(SSL.WantReadError, OSError):
                 await loop.sock_sendall(peer, server.bio_read(1 << 20))
             try:
                 data = await loop.sock_recv(peer, 65536)
             except OSError:
-                return
+                return done
             if not data:
-                return
+                return done
             server.bio_write(data)
+
+
+async def serve(listening: socket.socket, chain: BadChain) -> None:
+    """Be a server with that chain for one client."""
+    await shake_hands_as_server(listening, SSL.Connection(_server_context(chain), None))
 
 
 async def verdict(chain: BadChain, version: str, ignored: list[Result]) -> tuple[int, list[Result], int]:

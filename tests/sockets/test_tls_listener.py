@@ -169,7 +169,7 @@ async def test_winrt_listeners_have_it_too() -> None:
     async with await moorings.connect(url, ca=trusts()) as client, await received as connection:
         await connection.write(b"greeting")
         assert await client.read() == b"greeting"
-    for name, value in (("client_trust_anchors", trusts()), ("alpn_protocols", ()), ("server_certificate", None)):
+    for name, value in (("alpn_protocols", ()), ("server_certificate", None)):
         with pytest.raises(OSError) as caught:
             setattr(control, name, value)
         assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
@@ -185,9 +185,12 @@ async def test_winrt_listeners_have_it_too() -> None:
 
 async def test_a_listener_without_tls_does_not_start_it() -> None:
     async with moorings.listen("tcp://127.0.0.1:0", echo) as listener:
-        with pytest.raises(OSError) as caught:
-            listener.listener.control.server_certificate = identity()
-        assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
+        for name, value in (("server_certificate", identity()), ("client_trust_anchors", trusts())):
+            with pytest.raises(OSError) as caught:
+                setattr(listener.listener.control, name, value)
+            assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
+        with pytest.raises(OSError, match="before binding"):
+            listener.replace_certificate(identity())
 
 
 async def test_a_new_certificate_without_a_gap() -> None:

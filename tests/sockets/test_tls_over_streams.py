@@ -12,6 +12,7 @@ from tests.sockets.tls_servers import (
     LEVELS,
     LOCALHOST,
     VERSIONS,
+    server_certificate,
     server_context,
     serving,
     trusting,
@@ -20,6 +21,7 @@ from tests.sockets.tls_servers import (
 
 import moorings
 from moorings import EndReason, StreamSocket, errors
+from moorings.certificates.certificate import Certificate
 from moorings.certificates.enums import ChainValidationResult as Result
 from moorings.foundation.home import current_home
 from moorings.monitoring.gathering import look_now
@@ -30,6 +32,8 @@ from winrt.windows.networking.sockets import SocketProtectionLevel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from moorings.sockets.tls_settings import TlsFacts
 
 both_versions = pytest.mark.parametrize("version", VERSIONS)
 ANSWER = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -71,11 +75,11 @@ class Tunnel:
         self.lower: Any = outer._connection.stream
         self.connection = Connection(trusting()._connection.settings)
 
-    async def secure(self, level: SocketProtectionLevel = SocketProtectionLevel.TLS13) -> StreamSocket:
+    async def secure(self, level: SocketProtectionLevel = SocketProtectionLevel.TLS13, ask: Any = None) -> StreamSocket:
         connection = self.connection
         connection.home = home = current_home()
         ignorable = check_ignorable(connection, "secure")
-        handshake = ClientHandshake(home, connection, level, LOCALHOST, self.port, ignorable)
+        handshake = ClientHandshake(home, connection, level, LOCALHOST, self.port, ignorable, ask)
         stream = await handshake.run_over(self.lower)
         connection.opened(stream, self.outer._connection.remote_sockaddr)
         return accepted_socket(connection, None)
@@ -131,6 +135,36 @@ async def test_a_certificate_that_is_refused(below: str, version: str) -> None:
         assert not tunnel.lower.is_open()
         assert tunnel.connection.tls is not None
         assert tunnel.connection.tls.errors == (Result.INCOMPLETE_CHAIN,)
+
+
+@both_versions
+async def test_pins_and_the_last_word_count_here_too(below: str, version: str) -> None:
+    """Nothing of the inner session goes out before: the far server hears no more than a ClientHello."""
+    ours = Certificate.from_pem(server_certificate().cert_chain_pems[0].bytes()).pin_sha256
+    for pins, accepts in (((ours,), True), ((ours,), False), ((ours[:3] + ours[4:],), True)):
+        async with tunnelled(below, version) as tunnel:
+            tunnel.connection.settings.tls = tunnel.connection.settings.tls._replace(pins=pins)
+            asked: list[int] = []
+
+            async def ask(facts: TlsFacts, what: str) -> None:
+                before = tunnel.lower.bytes_sent
+                await turns(3)
+                asked.append(tunnel.lower.bytes_sent - before)  # noqa: B023
+                if not accepts:  # noqa: B023
+                    raise errors.make(errors.TRUST_E_SUBJECT_NOT_TRUSTED, what)
+
+            if pins == (ours,) and accepts:
+                inner = await tunnel.secure(ask=ask)
+                await inner.write(b"question")
+                assert await inner.read() == b"question"
+                await inner.aclose()
+            else:
+                with pytest.raises(OSError) as caught:
+                    await tunnel.secure(ask=ask)
+                code = errors.CERT_E_UNTRUSTEDCA if accepts else errors.TRUST_E_SUBJECT_NOT_TRUSTED
+                assert caught.value.winerror == code  # type: ignore[attr-defined]
+                assert not tunnel.lower.is_open()
+            assert asked == ([0] if pins == (ours,) else [])
 
 
 async def test_errors_that_are_ignored(below: str) -> None:

@@ -196,6 +196,17 @@ class Certificate(Object):
         found: SubjectAlternativeNameInfo = _describing().alternative_names(self._parsed)
         return found
 
+    @property
+    def pin_sha256(self) -> str:
+        """The pin of its public key, for `moorings.connect(..., pin_sha256=...)`: 44 characters. Not in WinRT.
+
+        It is the base64 of the SHA-256 of the SubjectPublicKeyInfo (RFC 7469 section 2.4), and stays when a certificate
+        is renewed with the same key.
+        """
+        from moorings.certificates.pins import pin_of  # noqa: PLC0415 (only who pins pays for it)
+
+        return pin_of(self._parsed)
+
     # -- where it comes from ------------------------------------------------------------------------------------------
 
     @property

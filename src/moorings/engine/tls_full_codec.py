@@ -25,7 +25,15 @@ Finding = tuple[int, int, bytes]
 _TAKE_SIZE = 65536
 
 
-def make_full_context(*, minimum: int, maximum: int, ciphers: str, options: int, partial_chain: int) -> Any:
+def make_full_context(
+    *,
+    minimum: int,
+    maximum: int,
+    ciphers: str,
+    options: int,
+    partial_chain: int,
+    key_log: Callable[[Any, bytes], None] | None = None,
+) -> Any:
     """A context for clients; versions as in the protocol, 0x0303 and 0x0304; the caller adds whom it trusts."""
     context: Any = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(minimum)
@@ -34,7 +42,17 @@ def make_full_context(*, minimum: int, maximum: int, ciphers: str, options: int,
     context.set_options(options)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.get_cert_store().set_flags(partial_chain)
+    context.set_ocsp_client_callback(_take_staple)
+    if key_log is not None:
+        context.set_keylog_callback(key_log)
     return context
+
+
+def _take_staple(made: Any, answer: bytes, _data: object) -> bool:
+    """Keep what the server stapled; whether it is good enough is for the verdict to tell."""
+    session: FullTlsSession = made.get_app_data()
+    session.staple = answer
+    return True
 
 
 def trust_der(context: Any, der: bytes) -> None:
@@ -53,7 +71,7 @@ def show_identity(context: Any, der: bytes, chain: Sequence[bytes], key: Any) ->
 class FullTlsSession:
     """A client's session on pyOpenSSL."""
 
-    __slots__ = ("_ciphertext", "_fed", "_judge", "_made", "_problem", "chain", "findings", "peer_closed")
+    __slots__ = ("_ciphertext", "_fed", "_judge", "_made", "_problem", "chain", "findings", "peer_closed", "staple")
 
     def __init__(
         self,
@@ -62,8 +80,12 @@ class FullTlsSession:
         sni: str,
         alpn: tuple[str, ...],
         judge: Callable[[list[bytes], Finding], bool],
+        ask_staple: bool = False,
     ) -> None:
-        """`judge` is given the chain that the peer sent, its own certificate first, and one finding; False refuses."""
+        """`judge` is given the chain that the peer sent, its own certificate first, and one finding; False refuses.
+
+        With `ask_staple` the server is asked for an OCSP answer, which is then in `staple`.
+        """
         made: Any = SSL.Connection(context, None)
         made.set_connect_state()
         made.set_verify(SSL.VERIFY_PEER, self._verify)
@@ -71,6 +93,9 @@ class FullTlsSession:
             made.set_tlsext_host_name(sni.encode("ascii"))
         if alpn:
             made.set_alpn_protos([name.encode("ascii") for name in alpn])
+        if ask_staple:
+            made.set_app_data(self)
+            made.request_ocsp()
         self._made = made
         self._judge = judge
         self._ciphertext = b""
@@ -80,6 +105,8 @@ class FullTlsSession:
         self.chain: list[bytes] = []
         self.findings: list[Finding] = []
         self.peer_closed = False
+        #: The OCSP answer that the server stapled; b"" for none.
+        self.staple = b""
 
     def _verify(self, made: Any, certificate: Any, code: int, depth: int, _ok: int) -> bool:
         if self._problem is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from moorings.engine.interface import ByteStream
 
-__all__ = ["HANDSHAKE_RECEIVE_SIZE", "Handshaking", "shake_hands", "shake_hands_over"]
+__all__ = ["HANDSHAKE_RECEIVE_SIZE", "Handshaking", "VerdictGate", "shake_hands", "shake_hands_over"]
 
 #: Bytes that one receive call of a handshake asks for.
 HANDSHAKE_RECEIVE_SIZE = 16384
@@ -35,12 +35,47 @@ class Handshaking(Protocol):
     def feed(self, ciphertext: Any) -> None: ...
     def wants_send(self) -> bool: ...
     def take_ciphertext(self) -> bytes: ...
+    def peer_chain(self) -> list[bytes]: ...
 
 
-async def shake_hands(plain_socket: socket.socket, session: Handshaking, what: str, *, first: bytes = b"") -> None:
+class VerdictGate:
+    """Holds back what a session wants to send behind the peer's certificate until somebody has accepted it.
+
+    The flight that answers the peer's certificate is the first that has a certificate of ours in it, and in TLS 1.3 the
+    last. What goes out before (a ClientHello, perhaps a second one) tells nothing. A session that tries to resume an
+    earlier one shows the chain of that one until the peer has agreed; where it does not, `verdict` is asked again.
+    """
+
+    __slots__ = ("_decided", "_fed", "_verdict")
+
+    def __init__(self, verdict: Callable[[], Awaitable[None]]) -> None:
+        """`verdict` raises to refuse; it looks at the session itself."""
+        self._verdict = verdict
+        self._fed = False
+        self._decided: list[bytes] | None = None
+
+    async def pass_on(self, session: Handshaking, *, done: bool) -> None:
+        """To be called after each step, before anything is sent. Raises what the verdict raises."""
+        if (done or session.wants_send()) and self._fed:
+            chain = session.peer_chain()
+            if (chain or done) and chain != self._decided:
+                await self._verdict()
+                self._decided = chain
+        self._fed = True  # the first flight apart, each answers something
+
+
+async def shake_hands(
+    plain_socket: socket.socket,
+    session: Handshaking,
+    what: str,
+    *,
+    first: bytes = b"",
+    verdict: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """Do the handshake of `session` on a connected non-blocking socket; `what` names the connection in errors.
 
-    `first` is plaintext that still has to go out before.
+    `first` is plaintext that still has to go out before. `verdict` is awaited once the peer's certificate is there, and
+    may raise to refuse it; what the session wants to send behind it stays here until then.
 
     Raises `TlsFailure` when TLS itself fails, after the alert has been sent as far as the kernel takes it; OSError with
     a WinRT code when the connection breaks. Cancelling: *object now broken*: the peer is left in mid-handshake.
@@ -52,10 +87,14 @@ async def shake_hands(plain_socket: socket.socket, session: Handshaking, what: s
         with suppress(OSError):
             plain_socket.send(alert, MSG_NOSIGNAL)
 
-    await _drive(session, lambda data: _send(plain_socket, data, what), lambda: _receive(plain_socket, what), tell)
+    await _drive(
+        session, lambda data: _send(plain_socket, data, what), lambda: _receive(plain_socket, what), tell, verdict
+    )
 
 
-async def shake_hands_over(stream: ByteStream, session: Handshaking, what: str) -> None:
+async def shake_hands_over(
+    stream: ByteStream, session: Handshaking, what: str, *, verdict: Callable[[], Awaitable[None]] | None = None
+) -> None:
     """The same over any open byte stream, on its home loop: what a `LayeredTlsStream` is made of then.
 
     What is unread in it belongs to the handshake. It stays open when TLS fails, with the alert on its way, so that
@@ -70,7 +109,7 @@ async def shake_hands_over(stream: ByteStream, session: Handshaking, what: str) 
             raise _ended(what)
         return stream.take_stash(HANDSHAKE_RECEIVE_SIZE)
 
-    await _drive(session, send, receive, lambda alert: stream.prepare_wait(stream.write(alert, len(alert))))
+    await _drive(session, send, receive, lambda alert: stream.prepare_wait(stream.write(alert, len(alert))), verdict)
 
 
 async def _drive(
@@ -78,8 +117,10 @@ async def _drive(
     send: Callable[[bytes], Awaitable[None]],
     receive: Callable[[], Awaitable[bytes]],
     tell: Callable[[bytes], object],
+    verdict: Callable[[], Awaitable[None]] | None,
 ) -> None:
     """Go through the handshake; `tell` sends an alert without waiting."""
+    gate = None if verdict is None else VerdictGate(verdict)
     while True:
         try:
             done = session.step()
@@ -87,6 +128,8 @@ async def _drive(
             if session.wants_send():
                 tell(session.take_ciphertext())
             raise
+        if gate is not None:
+            await gate.pass_on(session, done=done)
         if session.wants_send():
             await send(session.take_ciphertext())
         if done:

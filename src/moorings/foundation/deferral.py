@@ -16,6 +16,7 @@ from moorings.foundation.projection import final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 __all__ = ["Deferral", "DeferralSource"]
 
@@ -29,7 +30,7 @@ class Deferral(IClosable):
     ResourceWarning, so that nobody waits for ever.
     """
 
-    __slots__ = ("__weakref__", "_pending")
+    __slots__ = ("__weakref__", "_on_failure", "_pending")
     _winrt_name_ = "Windows.Foundation.Deferral"
 
     def __init__(self, handler: Callable[[], object], /) -> None:
@@ -37,6 +38,7 @@ class Deferral(IClosable):
             raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         # A list as `pop` is atomic: exactly one caller gets the handler, on whichever thread.
         self._pending = [handler]
+        self._on_failure: Callable[[BaseException | None], object] | None = None
 
     def complete(self) -> None:
         """Call the handler and drop it. A second call is an OSError with E_ILLEGAL_METHOD_CALL, as on Windows."""
@@ -55,22 +57,36 @@ class Deferral(IClosable):
         handler()
         return True
 
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if value is not None and self._on_failure is not None:
+            self._on_failure(value)
+        self._finish()
+
     def __del__(self) -> None:
         if getattr(self, "_pending", None):
-            warnings.warn("a Deferral was dropped without complete()", ResourceWarning, source=self, stacklevel=2)
-            self._finish()
+            try:
+                warnings.warn("a Deferral was dropped without complete()", ResourceWarning, source=self, stacklevel=2)
+            finally:
+                if self._on_failure is not None:
+                    self._on_failure(None)
+                self._finish()
 
 
 class DeferralSource:
     """Collects the deferrals of one event args object; `await wait()` ends when all of them are complete.
 
-    `get_deferral()` and completing work on any thread; `wait()` belongs to one task of one loop.
+    `get_deferral()` and completing work on any thread; `wait()` belongs to one task of one loop. `on_failure` is
+    called before a deferral counts as complete that was dropped (with None), or whose `with` block raised (with the
+    exception).
     """
 
-    __slots__ = ("_closed", "_count", "_lock", "_loop", "_waiter")
+    __slots__ = ("_closed", "_count", "_lock", "_loop", "_on_failure", "_waiter")
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[BaseException | None], object] | None = None) -> None:
         self._lock = threading.Lock()
+        self._on_failure = on_failure
         self._count = 0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +103,9 @@ class DeferralSource:
             if self._closed:
                 raise errors.illegal_call("get_deferral", "take the deferral before the event handler returns")
             self._count += 1
-        return Deferral(self._completed)
+        made = Deferral(self._completed)
+        made._on_failure = self._on_failure  # pyright: ignore[reportPrivateUsage]
+        return made
 
     def close(self) -> None:
         """No further deferrals; those handed out may still complete."""

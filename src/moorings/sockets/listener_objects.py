@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
@@ -13,7 +14,7 @@ from moorings.sockets.connection import Connection, Settings, post, require_new
 from moorings.sockets.enums import SocketQualityOfService
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
 from moorings.sockets.stream_socket_control import check_buffer_size, check_hop_limit
-from moorings.sockets.tls_settings import check_alpn
+from moorings.sockets.tls_settings import as_key_log, check_alpn
 
 if TYPE_CHECKING:
     import ssl
@@ -128,7 +129,10 @@ class StreamSocketListenerControl(Object):
     def client_trust_anchors(self) -> TrustAnchors | None:
         """With these each client needs a certificate that leads to one of them; None (default) asks for none.
 
-        Not in WinRT. Errors: TypeError for what is no TrustAnchors.
+        On a bound listener with TLS they may be replaced, as the certificate may: handshakes from then on use the new
+        ones, and no session from before shortens them. Not in WinRT. Errors: TypeError for what is no TrustAnchors;
+        those of anchors that cannot be read, and the old ones stay then; E_ILLEGAL_METHOD_CALL on a bound listener
+        without TLS.
         """
         return self._accepting.tls.client_anchors
 
@@ -138,8 +142,12 @@ class StreamSocketListenerControl(Object):
 
         if value is not None and not isinstance(value, TrustAnchors):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"client_trust_anchors takes TrustAnchors or None, not {type(value).__name__}")
-        self._require_new("client_trust_anchors")
-        self._accepting.tls.client_anchors = value
+        accepting = self._accepting
+        if accepting.secure is None or accepting.tls.certificate is None:
+            self._require_new("client_trust_anchors")
+        else:
+            accepting.secure = make_secure(replace(accepting.tls, client_anchors=value), accepting.tls.certificate)
+        accepting.tls.client_anchors = value
 
     @property
     def alpn_protocols(self) -> Sequence[str]:
@@ -154,6 +162,20 @@ class StreamSocketListenerControl(Object):
         names = check_alpn(value)
         self._require_new("alpn_protocols")
         self._accepting.tls.alpn = names
+
+    @property
+    def key_log(self) -> str:
+        """The file that gets the secrets of the TLS sessions, for Wireshark; "" (default): none. Not in WinRT.
+
+        As `StreamSocketControl.key_log`; a file that cannot be used fails the bind.
+        """
+        return self._accepting.tls.key_log
+
+    @key_log.setter
+    def key_log(self, value: Any) -> None:
+        path = as_key_log(value)
+        self._require_new("key_log")
+        self._accepting.tls.key_log = path
 
     @property
     def handshake_timeout(self) -> float:
@@ -214,10 +236,12 @@ class StreamSocketListenerConnectionReceivedEventArgs(Object):
 
 
 def make_secure(settings: ServerTlsSettings, certificate: Certificate) -> ssl.SSLContext:
-    """The context of a listener. Errors: E_INVALIDARG for a certificate without key, or that OpenSSL does not take."""
+    """The context of a listener. Errors: E_INVALIDARG for a certificate without key, or that OpenSSL does not take;
+    those of trusted certificates and of a key log file that cannot be used.
+    """
     from moorings.sockets.tls_context import server_context  # noqa: PLC0415 (only who uses TLS pays for it)
 
-    return server_context(certificate, settings.client_anchors, settings.alpn)
+    return server_context(certificate, settings.client_anchors, settings.alpn, settings.key_log)
 
 
 def listener_control(accepting: Accepting) -> StreamSocketListenerControl:

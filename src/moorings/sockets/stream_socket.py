@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from moorings import errors
@@ -49,6 +50,7 @@ from moorings.sockets.opening import (
 )
 from moorings.sockets.ownership import StreamBrokerMembers
 from moorings.sockets.python_face import StreamFace
+from moorings.sockets.server_validation import ServerValidationEvent, decide, validation_event_of
 from moorings.sockets.stream_parts import StreamParts
 from moorings.sockets.stream_socket_control import StreamSocketControl, control_of
 from moorings.sockets.stream_socket_information import StreamSocketInformation, information_of
@@ -75,6 +77,8 @@ RULES = {
     "connect_async": _NEW,
     "connect_with_endpoint_pair_and_protection_level_async": _NEW,
     "upgrade_to_ssl_async": _OPEN,
+    "add_server_custom_validation_requested": _ALIVE,
+    "remove_server_custom_validation_requested": _ALWAYS,
     "input_stream": _OPEN,
     "output_stream": _OPEN,
     "control": _ALWAYS,
@@ -106,7 +110,7 @@ HINTS = {
 
 
 @final
-class StreamSocket(StreamParts, StreamFace, StreamBrokerMembers, IClosable):
+class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerMembers, IClosable):
     """A TCP connection: make it, set `control`, connect, use the two streams, close.
 
     Beside WinRT's members it has the Python face: `read`, `read_exactly`, `read_until`, `lines`, `write`, `flush`,
@@ -116,7 +120,7 @@ class StreamSocket(StreamParts, StreamFace, StreamBrokerMembers, IClosable):
     Source: WinRT StreamSocket.
     """
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "_validation_event")
     _winrt_name_ = "Windows.Networking.Sockets.StreamSocket"
 
     def __init__(self) -> None:
@@ -232,13 +236,19 @@ class StreamSocket(StreamParts, StreamFace, StreamBrokerMembers, IClosable):
             return None
         connection = self._connection
         check_tls_level(level, connection.settings, member)
-        from moorings.sockets.tls_client import (  # noqa: PLC0415 (only those who use TLS pay for it)
-            ClientHandshake,
-            check_ignorable,
-        )
+        from moorings.engine.key_log import check_key_log  # noqa: PLC0415 (only those who use TLS pay for it)
+        from moorings.sockets.tls_client import ClientHandshake, check_ignorable  # noqa: PLC0415
 
         ignorable = check_ignorable(connection, member)
-        return lambda home: ClientHandshake(home, connection, level, host, service, ignorable)
+        if connection.settings.tls.key_log:
+            check_key_log(connection.settings.tls.key_log)
+
+        def make(home: Home) -> ClientHandshake:
+            event = validation_event_of(self)
+            ask = partial(decide, home, event, self) if event else None
+            return ClientHandshake(home, connection, level, host, service, ignorable, ask)
+
+        return make
 
     async def _open(self, home: Home, opener: Opener, handshake: Callable[[Home], ClientHandshake] | None) -> None:
         connection = self._connection

@@ -21,12 +21,13 @@ from moorings.foundation.projection import (
 from moorings.names.host_name import HostName
 from moorings.sockets.connection import Connection, State, require_new
 from moorings.sockets.enums import BLUETOOTH_LEVELS, SocketProtectionLevel, SocketQualityOfService
-from moorings.sockets.tls_settings import check_alpn
+from moorings.sockets.tls_settings import as_key_log, check_alpn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableSequence, Sequence
 
     from moorings.certificates.certificate import Certificate
+    from moorings.certificates.revocation_check import RevocationCheck
     from moorings.certificates.trust import TrustAnchors
 
 _INT_MAX = 0x7FFFFFFF
@@ -211,6 +212,58 @@ class StreamSocketControl(Object):
     def alpn_protocols(self, value: Iterable[str]) -> None:
         self._require_no_handshake("alpn_protocols")
         self._change_tls(alpn=check_alpn(value))
+
+    @property
+    def pin_sha256(self) -> Sequence[str]:
+        """Keys of which the server, or an authority that it leads to, must have one; empty: any key. Not in WinRT.
+
+        One pin or several, so that there is one for the next key: each the base64 of the SHA-256 of a public key
+        (`Certificate.pin_sha256`). They come on top of the usual checks, in resumed sessions too. Where none fits, the
+        connect fails with `moorings.errors.PinMismatchError`, which nothing ignores; where errors are ignored, only the
+        server's own key counts. Errors: TypeError; E_INVALIDARG for what is no pin, and beyond 64.
+        """
+        return self._connection.settings.tls.pins
+
+    @pin_sha256.setter
+    def pin_sha256(self, value: str | Iterable[str] | None) -> None:
+        from moorings.certificates.pins import check_pins  # noqa: PLC0415 (only who pins pays for it)
+
+        pins = check_pins(value)
+        self._require_no_handshake("pin_sha256")
+        self._change_tls(pins=pins)
+
+    @property
+    def revocation(self) -> RevocationCheck | None:
+        """Whom to ask whether the server's certificate was revoked; None (default): nobody. Not in WinRT.
+
+        Takes a RevocationCheck, True (the server must staple an OCSP answer), or paths of revocation lists. Errors:
+        TypeError.
+        """
+        return self._connection.settings.tls.revocation
+
+    @revocation.setter
+    def revocation(self, value: Any) -> None:
+        from moorings.certificates.revocation_check import as_revocation  # noqa: PLC0415 (only who asks pays for it)
+
+        check = as_revocation(value, "revocation")
+        self._require_no_handshake("revocation")
+        self._change_tls(revocation=check)
+
+    @property
+    def key_log(self) -> str:
+        """The file that gets the secrets of the TLS session, for Wireshark; "" (default): none. Not in WinRT.
+
+        Takes a path, or True for the file that SSLKEYLOGFILE names, if it does. Whoever reads that file can read the
+        connection: it is made with mode 0600, and one that others could read is refused when connecting
+        (E_ACCESSDENIED). Such connections share no session with others. Errors: TypeError; E_INVALIDARG for no path.
+        """
+        return self._connection.settings.tls.key_log
+
+    @key_log.setter
+    def key_log(self, value: Any) -> None:
+        path = as_key_log(value)
+        self._require_no_handshake("key_log")
+        self._change_tls(key_log=path)
 
     def _change_tls(self, **changes: Any) -> None:
         settings = self._connection.settings

@@ -2,19 +2,25 @@
 
 Two paths, one verdict. Where no error may be ignored, the standard library verifies in its usual way; when it refuses,
 the offline validator names everything that is wrong with the chain that came. Where some may be ignored, pyOpenSSL asks
-about each error inside the handshake, and the same validator has judged the same chain before the first answer. A chain
+about each error inside the handshake, and the same validator has judged the same chain before the first answer. (Where
+revocation counts, OpenSSL gets its answers in advance and the verdict falls when the staple is there.) A chain
 that OpenSSL refuses for something the validator does not know is refused, with OpenSSL's own finding; one to which
 OpenSSL, which checks no policies, and the check of the name have no objection is accepted.
+
+Behind this verdict come the pins and the program's own say, before anything goes out that answers the certificate.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.certificates.enums import ChainValidationResult
-from moorings.certificates.validation import IGNORABLE, find_errors, hresult_of, result_of_verify_code
+from moorings.certificates.libraries import require
+from moorings.certificates.validation import IGNORABLE, find_errors, find_path, hresult_of, result_of_verify_code
+from moorings.certificates.verify_codes import sorted_results
 from moorings.engine.hub import hub_of
 from moorings.engine.layered_tls import LayeredTlsStream
 from moorings.engine.tls_codec import FailureKind, TlsFailure, TlsSession, error_of
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
+    from moorings.certificates.revocation_check import RevocationCheck
     from moorings.certificates.trust import TrustAnchors
     from moorings.engine.interface import ByteStream
     from moorings.engine.tcp_stream import TcpStream
@@ -41,6 +48,10 @@ if TYPE_CHECKING:
 __all__ = ["ClientHandshake", "check_ignorable"]
 
 _Result = ChainValidationResult
+#: What only we check: OpenSSL is asked for neither. (What else it does not look at, such as policies, makes no error.)
+_OURS = frozenset(
+    (_Result.INVALID_NAME, _Result.REVOKED, _Result.REVOCATION_INFORMATION_MISSING, _Result.REVOCATION_FAILURE)
+)
 
 
 def check_ignorable(connection: Connection, member: str) -> frozenset[ChainValidationResult]:
@@ -51,6 +62,9 @@ def check_ignorable(connection: Connection, member: str) -> frozenset[ChainValid
         names = ", ".join(each.name or str(int(each)) for each in fatal)
         raise errors.invalid_argument(f"{member}: ignorable_server_certificate_errors has {names}, never to be ignored")
     return listed
+
+
+_PIN_STEP = "if it has a new key by right, pin that one, too (Certificate.pin_sha256 of information.server_certificate)"
 
 
 class ClientHandshake:
@@ -64,7 +78,9 @@ class ClientHandshake:
         host: HostName,
         port: str,
         ignorable: frozenset[ChainValidationResult],
+        ask: Callable[[TlsFacts, str], Awaitable[None]] | None = None,
     ) -> None:
+        """`ask` is the program's say: it raises to refuse."""
         settings = connection.settings
         self._home = home
         self._connection = connection
@@ -78,7 +94,11 @@ class ClientHandshake:
             settings.tls.anchors,
             settings.client_certificate,
             self._alpn,
+            settings.tls.key_log,
         )
+        self._ask = ask
+        self._pins = settings.tls.pins
+        self._revocation = settings.tls.revocation
         self._name = settings.tls.server_name or _name_to_check(host)
         self._is_address = HostName(self._name).type != HostNameType.DOMAIN_NAME
         self._errors: tuple[ChainValidationResult, ...] | None = None
@@ -97,7 +117,8 @@ class ClientHandshake:
         with their own codes; SEC_E_* for what else is wrong with TLS; those of the connection.
         """
         session = self._make_session()
-        await self._conclude(session, shake_hands(plain_socket, session, str(self), first=unsent))
+        verdict = self._verdict_on(session)
+        await self._conclude(session, shake_hands(plain_socket, session, str(self), first=unsent, verdict=verdict))
         tickets = session.version() == "TLSv1.3"
         return TlsStream(hub_of(self._home), plain_socket, self._connection, session, expects_tickets=tickets)
 
@@ -111,7 +132,9 @@ class ClientHandshake:
             if lower.stash_size():
                 raise injected(self._connection, lower.stash_size())
             session = self._make_session()
-            await self._conclude(session, shake_hands_over(lower, session, str(self)))
+            await self._conclude(
+                session, shake_hands_over(lower, session, str(self), verdict=self._verdict_on(session))
+            )
         except OSError:
             lower.close()  # an alert may be on its way
             raise
@@ -130,7 +153,7 @@ class ClientHandshake:
         except TlsFailure as failure:
             connection.tls = self._facts(session)._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
             if failure.kind is FailureKind.CERTIFICATE:
-                raise self._refused(failure) from failure
+                raise self._refused(failure.verify_code) from failure
             raise error_of(failure, f"{self}: the TLS handshake failed") from failure
         connection.tls = facts = self._facts(session)
         if not self._ignorable:
@@ -138,15 +161,14 @@ class ClientHandshake:
 
     def _make_session(self) -> Any:
         memory = memory_of(hub_of(self._home))
-        if self._ignorable:
-            from moorings.certificates.libraries import require  # noqa: PLC0415
-
+        if self._ignorable or self._revocation is not None:
             require("ignoring certificate errors one by one", "OpenSSL")
             from moorings.engine.tls_full_codec import FullTlsSession  # noqa: PLC0415 (the extra `tls`)
 
             sni = "" if self._is_address else self._name
             context = memory.full(self._key)
-            return FullTlsSession(context, sni=sni, alpn=self._alpn, judge=self._judge)
+            asks = self._revocation is not None
+            return FullTlsSession(context, sni=sni, alpn=self._alpn, judge=self._judge, ask_staple=asks)
         self._kept = memory.take_session(self._key, self._name, self._port)
         resumed = None if self._kept is None else self._kept.session
         return TlsSession(memory.fast(self._key), server_name=self._name, resumed=resumed)
@@ -159,6 +181,8 @@ class ClientHandshake:
             return ()
         return find_errors(chain[0], chain[1:], server_name=self._name, anchors=self._anchors())
 
+    # -- the verdict -------------------------------------------------------------------------------------------------
+
     def _judge(self, chain: list[bytes], finding: tuple[int, int, bytes]) -> bool:
         """The answer to one finding of OpenSSL: whether the handshake may go on."""
         if self._errors is None:
@@ -167,14 +191,77 @@ class ClientHandshake:
         if code:
             result = result_of_verify_code(code, sent_intermediates=len(chain) > 1)
             self._found.append(result)
-            return result in self._ignorable and self._ignorable.issuperset(self._errors)
-        # OpenSSL has no objection here; names it leaves to us.
-        return _Result.INVALID_NAME not in self._errors or self._ignorable.issuperset(self._errors)
+        return self._revocation is not None or self._passes()
+
+    def _has_objection(self) -> bool:
+        """Whether OpenSSL has found something, or we have where it leaves the check to us."""
+        return bool(self._found) or not _OURS.isdisjoint(self._errors or ())
+
+    def _passes(self) -> bool:
+        return not self._has_objection() or self._ignorable.issuperset((*(self._errors or ()), *self._found))
 
     def _let_pass(self) -> tuple[ChainValidationResult, ...]:
         """The errors of an accepted certificate. What OpenSSL does not look at makes no error on either path."""
-        found = self._errors or ()
-        return found if self._found or _Result.INVALID_NAME in found else ()
+        return self._errors or () if self._has_objection() else ()
+
+    def _verdict_on(self, session: Any) -> Callable[[], Awaitable[None]] | None:
+        """What has to be decided before anything is said that answers the certificate; None where nothing is left."""
+        if self._ask is None and not self._pins and self._revocation is None:
+            return None
+        return partial(self._decide, session)
+
+    async def _decide(self, session: Any) -> None:
+        connection = self._connection
+        if self._revocation is not None:
+            chain = session.peer_chain()
+            self._errors = self._validate_with(self._revocation, chain, session.staple)
+            connection.tls = TlsFacts(chain=tuple(chain))
+            if not self._passes():
+                raise self._refused(0)
+        facts = connection.tls = self._facts(session)._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
+        if self._pins and not self._has_pin(facts):
+            reason = f"{self}: the certificate for {self._name!r} has none of the {len(self._pins)} pinned keys"
+            raise errors.make(errors.CERT_E_UNTRUSTEDCA, f"{reason}; {_PIN_STEP}")
+        if self._ask is not None:
+            await self._ask(facts, str(self))
+
+    def _validate_with(
+        self, revocation: RevocationCheck, chain: list[bytes], staple: bytes
+    ) -> tuple[ChainValidationResult, ...]:
+        """All errors, those of revocation among them."""
+        if not chain:
+            return (_Result.OTHER_ERRORS,)
+        found = find_errors(
+            chain[0],
+            chain[1:],
+            server_name=self._name,
+            anchors=self._anchors(),
+            check_revocation=True,
+            crls=revocation.lists(),
+            ocsp_response=staple or None,
+        )
+        if revocation.staple_required and not staple:
+            found = (*found, _Result.REVOCATION_INFORMATION_MISSING)
+        return sorted_results(found)
+
+    def _has_pin(self, facts: TlsFacts) -> bool:
+        """Whether the server's key is pinned, or that of an authority which it leads to.
+
+        An authority counts only on a way without errors: anybody can send a pinned certificate along.
+        """
+        require("pinning keys")
+        from moorings.certificates.parsed import MalformedCertificateError, parse  # noqa: PLC0415 (the extra `tls`)
+        from moorings.certificates.pins import pin_of  # noqa: PLC0415
+
+        if not facts.chain:
+            return False
+        try:
+            if pin_of(parse(facts.chain[0])) in self._pins:
+                return True
+        except MalformedCertificateError:
+            return False
+        way = find_path(facts.chain[0], facts.chain[1:], server_name=self._name, anchors=self._anchors())
+        return not way.errors and any(pin_of(certificate) in self._pins for certificate in way.path)
 
     def _facts(self, session: Any) -> TlsFacts:
         facts = facts_of(session)._replace(errors=self._let_pass())
@@ -182,8 +269,8 @@ class ClientHandshake:
             facts = facts._replace(chain=self._kept.chain)
         return facts
 
-    def _refused(self, failure: TlsFailure) -> OSError:
-        """The exception for a certificate that is not accepted, with all of its errors."""
+    def _refused(self, verify_code: int) -> OSError:
+        """The exception for a certificate that is not accepted, with all of its errors; 0 where OpenSSL was content."""
         facts = self._connection.tls
         assert facts is not None
         chain = list(facts.chain)
@@ -194,8 +281,8 @@ class ClientHandshake:
             except OSError:
                 found = ()  # without the extra `tls`, or with roots that cannot be read: what OpenSSL says remains
         if not found or (self._ignorable and self._ignorable.issuperset(found)):
-            own = result_of_verify_code(failure.verify_code, sent_intermediates=len(chain) > 1)
-            found = tuple(sorted({*found, *self._found, own} - {_Result.SUCCESS}))
+            own = result_of_verify_code(verify_code, sent_intermediates=len(chain) > 1)
+            found = sorted_results((*found, *self._found, own))
         self._connection.tls = facts._replace(errors=found)
         names = ", ".join(each.name for each in found)
         fatal = [each for each in found if each not in IGNORABLE]

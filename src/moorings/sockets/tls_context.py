@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from moorings import errors
 from moorings.certificates.certificate import identity_pem
 from moorings.certificates.trust import TrustAnchors
+from moorings.engine.key_log import KeyLogWriter, attach_key_log
 from moorings.engine.tls_codec import RecordingSslObject, remember_requested_name
 from moorings.sockets.enums import SocketProtectionLevel
 
@@ -57,6 +58,7 @@ class ContextKey(NamedTuple):
     anchors: TrustAnchors | None
     certificate: Certificate | None
     alpn: tuple[str, ...]
+    key_log: str = ""
 
     def versions(self) -> tuple[ssl.TLSVersion, ssl.TLSVersion]:
         """The lowest and the highest version to offer."""
@@ -99,6 +101,8 @@ class TlsMemory:
         return self._kept("full", key, self._make_full)
 
     def _kept(self, kind: str, key: ContextKey, make: Any) -> Any:
+        if key.key_log:
+            return make(key)  # the file that it holds open ends with the connection
         found = self._contexts.get((kind, key))
         if found is None:
             found = make(key)
@@ -123,6 +127,8 @@ class TlsMemory:
             context.set_alpn_protocols(list(key.alpn))
         if key.certificate is not None:
             load_identity(context, key.certificate)
+        if key.key_log:
+            attach_key_log(context, key.key_log)
         return context
 
     def _make_full(self, key: ContextKey) -> Any:
@@ -143,6 +149,7 @@ class TlsMemory:
             ciphers=CIPHERS,
             options=int(_OPTIONS),
             partial_chain=int(ssl.VERIFY_X509_PARTIAL_CHAIN),
+            key_log=KeyLogWriter(key.key_log) if key.key_log else None,
         )
         anchors = self.anchors(key.anchors)
         for der in anchors.ders():
@@ -164,6 +171,8 @@ class TlsMemory:
 
     def keep_session(self, key: ContextKey, name: str, port: str, kept: KeptSession) -> None:
         """Remember a session of a connection whose server was accepted without any error."""
+        if key.key_log:
+            return  # it would keep its context, and a session goes on in the context that it was made in only
         self._sessions[key, name, port] = kept
         self._sessions.move_to_end((key, name, port))
         if len(self._sessions) > SESSIONS_LIMIT:
@@ -205,7 +214,7 @@ def load_identity(context: ssl.SSLContext, certificate: Certificate) -> None:
 
 
 def server_context(
-    certificate: Certificate, client_anchors: TrustAnchors | None, alpn: tuple[str, ...]
+    certificate: Certificate, client_anchors: TrustAnchors | None, alpn: tuple[str, ...], key_log: str = ""
 ) -> ssl.SSLContext:
     """The context of a listener. With `client_anchors` each client needs a certificate that leads there."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -221,4 +230,6 @@ def server_context(
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         client_anchors.load_into(context)
+    if key_log:
+        attach_key_log(context, key_log)
     return context

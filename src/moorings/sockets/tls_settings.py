@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from moorings.certificates.certificate import Certificate
     from moorings.certificates.enums import ChainValidationResult
+    from moorings.certificates.revocation_check import RevocationCheck
     from moorings.certificates.trust import TrustAnchors
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "TlsSettings",
     "as_anchors",
     "as_certificate",
+    "as_key_log",
     "check_alpn",
     "facts_of",
     "level_of_version",
@@ -47,6 +50,12 @@ class TlsSettings(NamedTuple):
     """The name to ask for and to check; "" is the host that was connected to."""
     alpn: tuple[str, ...] = ()
     """Application protocols, the best one first."""
+    pins: tuple[str, ...] = ()
+    """Keys of which the server, or an authority above it, must have one, as `certificates.pins` writes them."""
+    revocation: RevocationCheck | None = None
+    """Whom to ask whether the server's certificate was revoked; None asks nobody."""
+    key_log: str = ""
+    """The file that gets the secrets of the session; "" for none."""
 
 
 #: What all connections share that ask for nothing.
@@ -74,6 +83,7 @@ class ServerTlsSettings:
     client_anchors: TrustAnchors | None = None
     alpn: tuple[str, ...] = ()
     handshake_timeout: float = HANDSHAKE_TIMEOUT
+    key_log: str = ""
 
 
 def facts_of(session: Any) -> TlsFacts:
@@ -159,3 +169,27 @@ def as_anchors(value: Any, what: str) -> TrustAnchors | None:
     if not path.exists():
         raise errors.make(errors.E_FILE_NOT_FOUND, f"{what}: there is no {path}")
     return TrustAnchors(directories=[path]) if path.is_dir() else TrustAnchors(files=[path])
+
+
+#: The environment variable that names a key log file, for browsers, curl and Python's own default contexts.
+_KEY_LOG_VARIABLE = "SSLKEYLOGFILE"
+
+
+def as_key_log(value: Any) -> str:
+    """The path of a key log file: a path, or True for what SSLKEYLOGFILE names; "" for None, False, "" and without it.
+
+    As Python's own, True does not look at the environment under `python -E` and `-I`. Errors: TypeError; E_INVALIDARG
+    for what is no path.
+    """
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return "" if sys.flags.ignore_environment else os.environ.get(_KEY_LOG_VARIABLE, "")
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"key_log takes a path or True, not {type(value).__name__}")
+    path: Any = os.fspath(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if not isinstance(path, str):
+        raise TypeError("key_log takes a path as str")
+    if "\0" in path:
+        raise errors.invalid_argument(f"key_log: {path!r} is no path")
+    return path

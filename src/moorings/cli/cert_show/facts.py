@@ -5,7 +5,6 @@ Every text here may come from a hostile peer; whoever prints it makes it printab
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import warnings
@@ -26,6 +25,7 @@ from moorings.certificates.describing import (
 )
 from moorings.certificates.enums import ChainValidationResult
 from moorings.certificates.parsed import LIBRARY_ERRORS, MalformedCertificateError, parse
+from moorings.certificates.pins import pin_of
 from moorings.certificates.validation import find_path, result_of_verify_code
 from moorings.certificates.verify_codes import IGNORABLE, severity_of, sorted_results
 
@@ -216,7 +216,7 @@ def describe(der: bytes, role: str, now: datetime) -> CertificateFacts:
             signature=signature_algorithm(parsed),
             usages=tuple(_USAGES.get(oid, oid) for oid in usages(parsed)),
             key_usages=_key_usages(key_usages(parsed)),
-            pin=base64.b64encode(hashlib.sha256(parsed.parts.public_key_info).digest()).decode(),
+            pin=pin_of(parsed),
         )
 
 
