@@ -310,7 +310,7 @@ def test_control_characters_on_a_terminal(hostile: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["nowhere.pem"], "'nowhere.pem' is no file that is there, and no HOST:PORT"),
+        (["nowhere.pem"], "'nowhere.pem' is no file that is there; a server is HOST:PORT, as in nowhere.pem:443;"),
         (["{files}/both.pem", "--pem", "--json"], "--pem and --json exclude each other"),
         (["{files}/both.pem", "--alpn", "h2"], "--alpn is for servers"),
         (["{files}/both.pem", "--starttls", "smtp"], "--starttls is for servers"),
@@ -331,6 +331,13 @@ def test_wrong_arguments(words: list[str], told: str, files: Path, capsys: pytes
     assert told in error
     assert error.startswith("moorings cert show: ")
     assert error.count("\n") == 1
+
+
+def test_a_misspelt_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["cert", "shwo"]) == 2
+    told = "moorings cert: no such command 'shwo'; did you mean 'show'?; see 'moorings cert --help'\n"
+    # click before 8.2 makes no guess
+    assert capsys.readouterr().err.replace("'shwo'; see", "'shwo'; did you mean 'show'?; see") == told
 
 
 def test_a_file_without_a_certificate(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,7 +277,7 @@ def test_echo_as_json() -> None:
     assert (went["bytes_received"], went["bytes_sent"], went["end_reason"]) == (5, 5, "CLOSED_BY_PEER")
     assert any(value["open"] == 1 and value["connections"][0]["peer"] == peer for value in objects(text, "statistics"))
     (drained,) = objects(text, "drained")
-    assert drained == {"event": "drained", "accepted": 1, "ended": 1, "aborted": 0, "broken": 0}
+    assert drained == {"event": "drained", "accepted": 1, "ended": 1, "aborted": 0, "broken": 0, "handshakes_failed": 0}
 
 
 def test_echo_keeps_to_max_connections() -> None:

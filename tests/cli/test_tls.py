@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -92,12 +94,14 @@ def test_a_refusal_names_all_errors_and_the_next_step(files: Path) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
             f"moorings: localhost:{port}: the certificate for 'localhost' is not accepted: EXPIRED, INVALID_NAME; "
-            f"'moorings cert show localhost:{port}' shows it; --ca names whom to trust, and --ignore "
-            "EXPIRED,INVALID_NAME lets it pass all the same\n"
+            f"'moorings cert show localhost:{port} --ca {files}/ca.pem' shows it; --ca names whom to trust, and "
+            "--ignore EXPIRED,INVALID_NAME lets it pass all the same\n"
         )
         only_one = connect(port, "--ca", f"{files}/ca.pem", "--ignore", "EXPIRED")
         assert only_one.returncode == 1
         assert "EXPIRED, INVALID_NAME" in only_one.stderr
+        renamed = connect(port, "--server-name", "x.example")
+        assert f"'moorings cert show localhost:{port} --server-name x.example' shows it" in renamed.stderr
         both = connect(port, "--ca", f"{files}/ca.pem", "--ignore", "expired,invalid-name")
         assert (both.returncode, both.stdout, both.stderr) == (0, "hello\n", "")
         named = connect(port, "--ca", f"{files}/ca.pem", "--ignore", "EXPIRED", "--server-name", "other.example")
@@ -148,6 +152,30 @@ def test_a_server_tells_who_came(files: Path) -> None:
         assert connect(port, "--ca", f"{files}/ca.pem", "--client-cert", f"{files}/client.pem").returncode == 0
         line = server.wait_for(" came")
     assert re.search(r" came, TLS 1\.3, TLS_\w+, client certificate '.+'$", line)
+
+
+def test_failed_handshakes_are_counted(files: Path) -> None:
+    options = ["--echo", "--cert", f"{files}/server.pem", "--json"]
+    with Running("listen", "tls://localhost:0", *options) as server:
+        port = server.wait_for(LISTENING, error=True).strip().rpartition(":")[2]
+        assert connect(port).returncode == 1
+        assert connect(port, "--ca", f"{files}/ca.pem").returncode == 0
+        server.wait_for('"went"')
+        server.signal(signal.SIGTERM)
+        code, out, _ = server.end(None)
+    assert code == 0
+    (drained,) = objects(out.decode(), "drained")
+    assert (drained["accepted"], drained["handshakes_failed"]) == (1, 1)
+
+
+@pytest.mark.parametrize("command", ["listen", "connect"])
+def test_without_the_extra(
+    command: str, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    assert app.main([command, "tls://127.0.0.1:1", "--cert", f"{files}/server.pem"]) == 1
+    told = "--cert is not possible on this machine: the package cryptography (pip install 'moorings[tls]') is missing"
+    assert capsys.readouterr() == ("", f"moorings: {told}\n")
 
 
 @pytest.mark.parametrize(

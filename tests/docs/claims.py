@@ -84,6 +84,11 @@ COMMANDS: dict[str, str] = {
 _PAGE = "docs/command-line.md"
 _TESTS = "docs/test_command_line_page.py"
 
+_MAKING = (
+    "-newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 "
+    "-keyout server.pem -out server.pem"
+)
+
 HELD_BY: dict[tuple[str, str], list[str]] = {
     (_PAGE, "moorings connect tcp://127.0.0.1:1337 < request > answer"): [f"{_TESTS}::test_connect"],
     (_PAGE, r"printf 'hello\n' | moorings connect tcp://127.0.0.1:1337 --stats"): [f"{_TESTS}::test_shown_summary"],
@@ -94,6 +99,7 @@ HELD_BY: dict[tuple[str, str], list[str]] = {
     (_PAGE, r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337"): [f"{_TESTS}::test_connect_with_datagrams"],
     (_PAGE, "moorings listen udp://127.0.0.1:1337 --quit-after 1 > received"): [f"{_TESTS}::test_listen_for_datagrams"],
     (_PAGE, "moorings listen tls://127.0.0.1:1337 --cert server.pem --echo"): [f"{_TESTS}::test_tls"],
+    (_PAGE, f"openssl req -x509 {_MAKING}"): [f"{_TESTS}::test_a_certificate_to_try_things_out"],
     (_PAGE, "moorings cert show localhost:1337 --ca ca.pem"): [f"{_TESTS}::test_cert_show"],
     (_PAGE, "about                   found"): [f"{_TESTS}::test_shown_certificate"],
     (_PAGE, "127.0.0.1:40122: 6 B"): [f"{_TESTS}::test_shown_counts"],

@@ -42,6 +42,7 @@ LISTENS = [line for line in LINES if line.startswith("moorings listen tcp://127.
 UDP_CONNECTS = [line for line in LINES if "moorings connect udp://127.0.0.1:1337" in line]
 UDP_LISTENS = [line for line in LINES if line.startswith("moorings listen udp://")]
 TLS_LINES = [line for line in LINES if "tls://" in line]
+MAKING = [line for line in LINES if line.startswith("openssl ")]
 CERT_LINES = [line for line in LINES if line.startswith("moorings cert show")]
 REQUEST = b"request\n" * 1000
 
@@ -110,7 +111,9 @@ def exchange(client: socket.socket, data: bytes) -> None:
 
 def test_every_line_is_run_here() -> None:
     scripts = [line for block in SHELL if "&" in block.text for line in commands_of(block)]
-    assert sorted(CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + TLS_LINES + CERT_LINES + scripts) == sorted(LINES)
+    assert sorted(
+        CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + TLS_LINES + CERT_LINES + MAKING + scripts
+    ) == sorted(LINES)
     assert len(CONNECTS) >= 4
     assert len(LISTENS) >= 4
     assert len(UDP_CONNECTS) >= 3
@@ -120,11 +123,18 @@ def test_every_line_is_run_here() -> None:
 def test_tls(shell: Shell) -> None:
     authority().cert_pem.write_to_path(shell.directory / "ca.pem")
     server_certificate().private_key_and_cert_chain_pem.write_to_path(shell.directory / "server.pem")
-    listening, *connecting = TLS_LINES
+    listening, *connecting = TLS_LINES[:-1]
     assert len(connecting) >= 3
     with shell.serving(listening):
         for line in connecting:
             assert "hello\n" in shell.run(f"printf 'hello\\n' | {line}")
+
+
+def test_a_certificate_to_try_things_out(shell: Shell) -> None:
+    (making,) = MAKING
+    shell.run(making)
+    with shell.serving(TLS_LINES[0]):
+        assert shell.run(f"printf 'hello\\n' | {TLS_LINES[-1]}") == "hello\n"
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ def _run(arguments: list[str]) -> tuple[int, str]:
 
 def _sentence(text: str) -> str:
     """Click's message as the rest of a line."""
-    line = " ".join(text.split()).rstrip(".")
+    line = " ".join(text.split()).rstrip(".").replace("'. Did you mean", "'; did you mean")
     for theirs, plain in _PLAINER.items():
         line = line.replace(theirs, plain)
     return line[:1].lower() + line[1:]

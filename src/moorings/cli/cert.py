@@ -165,7 +165,9 @@ def place_of(target: str) -> tuple[str, str] | None:
         place = target[len(_HTTPS) :].partition("/")[0]
         url = f"tls://{place}" if place.rpartition("]")[2].find(":") >= 0 else f"tls://{place}:443"
     elif "://" not in lower and (":" not in target or "/" in target):
-        raise click.BadParameter(f"{target!r} is no file that is there, and no HOST:PORT", param_hint="HOST:PORT|FILE")
+        hint = "" if "/" in target else f", as in {target}:443"
+        text = f"{target!r} is no file that is there; a server is HOST:PORT{hint}"
+        raise click.BadParameter(text, param_hint="HOST:PORT|FILE")
     with argument_errors("HOST:PORT|FILE"):
         parsed = parse_url(url, listening=False)
     if parsed.scheme != "tls":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -160,5 +161,10 @@ def _refusal(options: Options, error: Any) -> str:
     step = f"--ca names whom to trust, and --ignore {names} lets it pass all the same"
     if fatal:
         step = f"{', '.join(fatal)} cannot be ignored: the server needs another certificate"
-    look = f"'moorings cert show {place}' shows it"
+    words = ["moorings", "cert", "show", place]
+    if options.trust.server_name:
+        words += ["--server-name", options.trust.server_name]
+    if options.trust.ca is not None:
+        words += ["--ca", *options.trust.ca.files]
+    look = f"'{shlex.join(words)}' shows it"
     return f"{place}: the certificate for {name!r} is not accepted: {names.replace(',', ', ')}; {look}; {step}"

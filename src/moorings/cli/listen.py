@@ -199,13 +199,16 @@ async def _drain(
         report = await draining
     aborted += report.aborted
     ended = report.accepted - aborted
+    failed = listening.listener.handshakes_failed
+    handshakes = f", handshakes failed {failed}" if failed else ""
     reporter.say(
         "drained",
-        f"drained: accepted {report.accepted}, ended by themselves {ended}, aborted {aborted}",
+        f"drained: accepted {report.accepted}, ended by themselves {ended}, aborted {aborted}{handshakes}",
         accepted=report.accepted,
         ended=ended,
         aborted=aborted,
         broken=report.broken,
+        handshakes_failed=failed,
     )
     return insisted
 

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from moorings import HostName, errors
 from moorings.certificates.enums import ChainValidationResult
+from moorings.certificates.libraries import require
 from moorings.certificates.verify_codes import IGNORABLE
 from moorings.cli.loops import loop_option
 from moorings.cli.pipes import Manner
@@ -271,6 +272,8 @@ def trust_of(shared: dict[str, Any]) -> Trust:
     cert, key = shared["cert"], shared["key"]
     if cert is None and key is not None:
         raise click.UsageError("--key goes with --cert")
+    if cert is not None:
+        require("--cert")
     with argument_errors("--cert"):
         identity = as_certificate(cert if key is None else (cert, key), "the file")
     return Trust(

@@ -32,7 +32,7 @@ CHECKS = (
     Check("local ports", "many connections to one server", limits.local_ports),
     Check("UDP GSO", "many datagrams in one send", kernel.gso, used=False),
     Check("UDP GRO", "many datagrams in one receive", kernel.gro, used=False),
-    Check("TLS", "tls:// connections", tls.openssl),
+    Check("OpenSSL", "tls:// connections", tls.openssl),
     Check("tls extra", "TLS servers, and all that is wrong with a certificate", tls.extra),
     Check("trust store", "servers whose authority is known here", tls.trust),
     Check("kernel TLS", "TLS connections that another process can take over", kernel.kernel_tls, used=False),
