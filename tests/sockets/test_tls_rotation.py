@@ -1,4 +1,4 @@
-"""Replacing what a listener shows and trusts while clients come: none is lost, and a bad replacement changes nothing."""
+"""Replacing what a listener shows and trusts while clients come: none is lost, and a bad one changes nothing."""
 
 from __future__ import annotations
 
