@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 from cryptography.x509.oid import NameOID
-from tests.certificates.certificate_factory import DAY, NOW, make, make_server, server_extensions
+from tests.certificates.certificate_factory import DAY, NOW, make, make_crl, make_server, server_extensions
 from tests.cli.running import COMMAND, LISTENING, PATIENCE, Running, environment, plain_server, read_until
 from tests.cli.terminals import stream_of, terminal
 from tests.sockets.tls_servers import authority, server_certificate
@@ -210,6 +210,20 @@ def test_an_expired_one(files: Path, capsys: pytest.CaptureFixture[str]) -> None
     code, out, _ = shown(capsys, f"{files}/expired.pem", "--ca", f"{files}/root.pem")
     assert code == 1
     assert rows(out)["expires"].startswith("expired 3 days ago (")
+
+
+@pytest.mark.parametrize(
+    ("revoked", "told"), [(True, ["REVOKED"]), (False, []), (None, ["REVOCATION_INFORMATION_MISSING"])]
+)
+def test_revocation(revoked: bool | None, told: list[str], files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = make_server(ROOT, "localhost")
+    (files / "leaf.pem").write_bytes(to_pem(server.der))
+    (files / "list.crl").write_bytes(make_crl(ROOT, *([server] if revoked else [])))
+    asking = ["--revocation"] if revoked is None else ["--crl", f"{files}/list.crl"]
+    code, out, _ = shown(capsys, f"{files}/leaf.pem", "--ca", f"{files}/root.pem", "--json", *asking)
+    found = json.loads(out)
+    assert (code, [each["name"] for each in found["errors"]]) == (int(bool(told)), told)
+    assert (found["revocation_asked"], found["stapled"]) == (True, False)
 
 
 def test_standard_input(files: Path) -> None:

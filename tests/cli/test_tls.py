@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 from OpenSSL import SSL
 from tests.certificates.bad_certificates import BadChain
-from tests.certificates.certificate_factory import make, make_server, rsa_key
+from tests.certificates.certificate_factory import make, make_crl, make_server, rsa_key
 from tests.certificates.openssl_oracle import _server_context
 from tests.cli.running import COMMAND, LISTENING, PATIENCE, Running, environment, objects, plain_server
 from tests.sockets.tls_servers import authority, client_identity, server_certificate
 
-from moorings.certificates.certificate import identity_pem
+from moorings.certificates.certificate import Certificate, identity_pem
 from moorings.certificates.enums import CertificateErrorSeverity
 from moorings.certificates.enums import ChainValidationResult as Result
 from moorings.certificates.pem import to_pem
@@ -178,6 +178,52 @@ def test_without_the_extra(
     assert capsys.readouterr() == ("", f"moorings: {told}\n")
 
 
+def test_pins(port: str, files: Path) -> None:
+    trusted = ["--ca", f"{files}/ca.pem"]
+    pin = Certificate((files / "chain.pem").read_bytes()).pin_sha256
+    other = Certificate((files / "ca.pem").read_bytes()).pin_sha256
+    assert connect(port, *trusted, "--pin", f"{'A' * 43}=,sha256//{pin}").stdout == "hello\n"
+    assert connect(port, *trusted, "--pin", other).stdout == "hello\n"  # that of its authority
+    done = connect(port, *trusted, "--pin", f"{'A' * 43}=")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has none of the 1 pinned keys" in done.stderr
+    assert done.stderr.endswith(f"; 'moorings cert show localhost:{port} --ca {files}/ca.pem' shows its pins\n")
+
+
+def test_revocation(files: Path) -> None:
+    root = make("Root")
+    server = make_server(root, "localhost")
+    (files / "root.pem").write_bytes(to_pem(root.der))
+    (files / "known.pem").write_bytes(to_pem(server.der) + server.key_pem)
+    (files / "revoked.crl").write_bytes(make_crl(root, server))
+    (files / "good.crl").write_bytes(make_crl(root))
+    with Running("listen", "tls://localhost:0", "--echo", "--cert", f"{files}/known.pem") as running:
+        port = running.wait_for(LISTENING, error=True).strip().rpartition(":")[2]
+        trusted = ["--ca", f"{files}/root.pem"]
+        assert connect(port, *trusted, "--crl", f"{files}/good.crl").stdout == "hello\n"
+        revoked = connect(port, *trusted, "--crl", f"{files}/revoked.crl")
+        assert revoked.returncode == 1
+        assert "REVOKED cannot be ignored" in revoked.stderr
+        look = f"'moorings cert show localhost:{port} --ca {files}/root.pem --crl {files}/revoked.crl' shows it"
+        assert look in revoked.stderr
+        unknown = connect(port, *trusted, "--revocation")
+        assert unknown.returncode == 1
+        assert f"--ca {files}/root.pem --revocation' shows it" in unknown.stderr
+        lenient = connect(port, *trusted, "--revocation", "--ignore", "REVOCATION_INFORMATION_MISSING")
+        assert lenient.stdout == "hello\n"
+
+
+def test_secrets_are_logged_where_it_is_asked_for(files: Path) -> None:
+    ours, theirs = files / "ours.log", files / "theirs.log"
+    options = ["--echo", "--cert", f"{files}/server.pem", "--key-log", str(theirs)]
+    with Running("listen", "tls://localhost:0", *options) as running:
+        port = running.wait_for(LISTENING, error=True).strip().rpartition(":")[2]
+        assert connect(port, "--ca", f"{files}/ca.pem", "--key-log", str(ours)).stdout == "hello\n"
+    assert "CLIENT_TRAFFIC_SECRET_0 " in ours.read_text()
+    assert set(ours.read_text().splitlines()) & set(theirs.read_text().splitlines())
+    assert ours.stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [("", [*sorted(IGNORABLE)]), ("unt", [Result.UNTRUSTED]), ("EXPIRED,INV", [Result.INVALID_NAME]), ("x", [])],
@@ -231,6 +277,10 @@ def test_a_server_that_wants_to_know_its_clients(port: str, files: Path) -> None
         ["connect", "tls://127.0.0.1:1", "--alpn", "ü"],
         ["connect", "tcp://127.0.0.1:1", "--ignore", "UNTRUSTED"],
         ["connect", "tcp://127.0.0.1:1", "--server-name", "x.example"],
+        ["connect", "tcp://127.0.0.1:1", "--revocation"],
+        ["connect", "tls://127.0.0.1:1", "--pin", "x"],
+        ["connect", "tls://127.0.0.1:1", "--crl", "{files}/ca.pem"],
+        ["listen", "tcp://127.0.0.1:0", "--key-log", "{files}/log"],
         ["listen", "udp://127.0.0.1:0", "--alpn", "h2"],
         ["listen", "tls://127.0.0.1:0", "--cert", "{files}/server.pem", "--ca", "{files}/no.pem"],
         ["connect", "tls://127.0.0.1:1", "--cert", "{files}/ca.pem"],

@@ -16,11 +16,20 @@ from moorings.certificates.pem import to_pem
 from moorings.certificates.trust import TrustAnchors
 from moorings.cli.exit_codes import EXIT_OK, CommandError
 from moorings.cli.loops import runner_of
-from moorings.cli.options import ApplicationProtocols, Seconds, ServerName, anchors_of, argument_errors
+from moorings.cli.options import (
+    ApplicationProtocols,
+    Seconds,
+    ServerName,
+    anchors_of,
+    argument_errors,
+    revocation_of,
+    revocation_options,
+)
 from moorings.cli.output import progress
 from moorings.cli.stopping import until_terminated
 
 if TYPE_CHECKING:
+    from moorings.certificates.revocation_check import RevocationCheck
     from moorings.cli.cert_show.server import Seen, Wish
     from moorings.cli.cert_show.text import Report
 
@@ -84,6 +93,7 @@ class Options(NamedTuple):
     starttls: str
     timeout: float
     password_file: str | None
+    revocation: RevocationCheck | None
 
 
 @click.group("cert", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -117,6 +127,7 @@ def command() -> None:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="File: the password of PKCS #12 is its first line; - is standard input.",
 )
+@revocation_options()
 @click.option("--pem", is_flag=True, help="Print the certificates in PEM, and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON, for scripts.")
 def show(target: str, *, pem: bool, as_json: bool, **given: Any) -> int:
@@ -134,6 +145,7 @@ def show(target: str, *, pem: bool, as_json: bool, **given: Any) -> int:
         given["starttls"] or "",
         given["timeout"],
         given["password_file"],
+        revocation_of(given["revocation"], given["crl"]),
     )
     require("moorings cert show")
     place = place_of(target)
@@ -191,6 +203,7 @@ def _of_server(options: Options, host: str, service: str) -> Report:
         raise click.UsageError("--password-file is for files")
     anchors = options.anchors or TrustAnchors.system()
     wish = server.Wish(host, service, options.server_name, options.alpn, options.starttls, options.timeout, anchors)
+    wish = wish._replace(asks_staple=options.revocation is not None)
     with argument_errors("HOST:PORT|FILE"):
         name = wish.name
     found: list[Seen] = []
@@ -216,7 +229,7 @@ def _of_server(options: Options, host: str, service: str) -> Report:
         "client_certificate_requested": seen.asked_for_certificate,
         "handshake_failure": None if _is_refused_for_want_of_ours(seen) else seen.failure or None,
     }
-    return _report(options.target, name, about, values, seen.chain, anchors, verify_codes=seen.verify_codes)
+    return _report(options.target, name, about, values, seen.chain, anchors, options.revocation, seen)
 
 
 def _is_refused_for_want_of_ours(seen: Seen) -> bool:
@@ -264,7 +277,7 @@ def _of_file(options: Options) -> Report:
     if held.key:
         about.append(("private key", held.key))
     values = {"kind": "file", "form": held.form, "private_key": held.key or None}
-    return _report(name, options.server_name or None, about, values, held.chain, anchors)
+    return _report(name, options.server_name or None, about, values, held.chain, anchors, options.revocation)
 
 
 def _password(file: str | None, target: str) -> str:
@@ -297,11 +310,18 @@ def _report(
     values: dict[str, Any],
     chain: tuple[bytes, ...],
     anchors: TrustAnchors,
-    verify_codes: tuple[int, ...] = (),
+    revocation: RevocationCheck | None,
+    seen: Seen | None = None,
 ) -> Report:
     from moorings.cli.cert_show import facts, text  # noqa: PLC0415 (needs cryptography)
 
     now = datetime.now(UTC)
-    verdict = facts.judge(chain, anchors, server_name=name, verify_codes=verify_codes, now=now)
+    staple, codes = (b"", ()) if seen is None else (seen.staple, seen.verify_codes)
+    verdict = facts.judge(
+        chain, anchors, server_name=name, verify_codes=codes, revocation=revocation, staple=staple, now=now
+    )
+    asked = "not asked" if revocation is None else "asked, the server stapled an answer" if staple else "asked"
+    about.append(("revocation", asked))
+    values |= {"revocation_asked": revocation is not None, "stapled": bool(staple)}
     shown = [facts.describe(der, role, now) for der, role in zip(chain, facts.roles(chain), strict=True)]
     return text.Report(target, name, about, values, verdict, shown, _trust(anchors), now)

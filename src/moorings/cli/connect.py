@@ -27,10 +27,12 @@ from moorings.cli.options import (
     tls_options,
     trust_of,
 )
+from moorings.cli.output import describe_error
 from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import Reporter, Telling, milliseconds, peer_of, protection_of
 from moorings.cli.stopping import until_terminated
+from moorings.errors import PinMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -136,7 +138,12 @@ async def _talk(options: Options) -> int:
                 server_name=trust.server_name,
                 alpn=trust.alpn,
                 ignore=trust.ignore,
+                pin_sha256=trust.pin_sha256,
+                revocation=trust.revocation,
+                key_log=trust.key_log,
             )
+    except PinMismatchError as error:
+        raise CommandError(f"{describe_error(error)}; {_look(options)} its pins") from error
     except OSError as error:
         if not getattr(error, "certificate_errors", ()):
             raise
@@ -161,10 +168,18 @@ def _refusal(options: Options, error: Any) -> str:
     step = f"--ca names whom to trust, and --ignore {names} lets it pass all the same"
     if fatal:
         step = f"{', '.join(fatal)} cannot be ignored: the server needs another certificate"
-    words = ["moorings", "cert", "show", place]
-    if options.trust.server_name:
-        words += ["--server-name", options.trust.server_name]
-    if options.trust.ca is not None:
-        words += ["--ca", *options.trust.ca.files]
-    look = f"'{shlex.join(words)}' shows it"
+    look = f"{_look(options)} it"
     return f"{place}: the certificate for {name!r} is not accepted: {names.replace(',', ', ')}; {look}; {step}"
+
+
+def _look(options: Options) -> str:
+    """The command that shows the certificate, with what matters to the verdict."""
+    trust = options.trust
+    words = ["moorings", "cert", "show", options.url.partition("://")[2]]
+    if trust.server_name:
+        words += ["--server-name", trust.server_name]
+    if trust.ca is not None:
+        words += ["--ca", *trust.ca.files]
+    if trust.revocation is not None:
+        words += [word for file in trust.crl for word in ("--crl", file)] or ["--revocation"]
+    return f"'{shlex.join(words)}' shows"

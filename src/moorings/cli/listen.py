@@ -169,6 +169,7 @@ async def _start(
             certificate=options.trust.identity,
             client_ca=options.trust.ca,
             alpn=options.trust.alpn,
+            key_log=options.trust.key_log,
         )
     acceptor = listening.listener._accepting.acceptor
     assert acceptor is not None

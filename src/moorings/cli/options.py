@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 from click.core import ParameterSource
 
-from moorings import HostName, errors
+from moorings import HostName, RevocationCheck, errors
 from moorings.certificates.enums import ChainValidationResult
 from moorings.certificates.libraries import require
+from moorings.certificates.pins import check_pins
 from moorings.certificates.verify_codes import IGNORABLE
 from moorings.cli.loops import loop_option
 from moorings.cli.pipes import Manner
@@ -39,7 +40,7 @@ LARGEST_DATAGRAM = 65_507
 #: Parameters of `connect` and `listen` that mean nothing without connections, and those that mean nothing with them.
 TCP_ONLY = frozenset(("finish_input", "idle_timeout", "keep", "max_connections", "drain_timeout", "no_half_close"))
 UDP_ONLY = frozenset(("join", "size", "verbose"))
-TLS_ONLY = frozenset(("alpn", "ca", "cert", "ignore", "key", "server_name"))
+TLS_ONLY = frozenset(("alpn", "ca", "cert", "crl", "ignore", "key", "key_log", "pin", "revocation", "server_name"))
 
 
 class Seconds(_ParamType):
@@ -87,6 +88,19 @@ class ApplicationProtocols(_NamesType):
             return check_alpn(names)
         except OSError as error:
             self.fail(str(getattr(error, "reason", error)).removeprefix("alpn: "), param, ctx)
+
+
+class Pins(_NamesType):
+    """Pins of public keys, with commas between them."""
+
+    name = "pin,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The pins, or BadParameter."""
+        try:
+            return check_pins(_words(value), "it")
+        except OSError as error:
+            self.fail(str(getattr(error, "reason", error)).removeprefix("it: ").partition(";")[0], param, ctx)
 
 
 class IgnorableErrors(_ResultsType):
@@ -220,6 +234,11 @@ def tls_options(ca: str, cert: str, *, accepting: bool) -> Callable[[_Command], 
             help="TLS: application protocols to agree on, the best one first, as in h2,http/1.1.",
         ),
     ]
+    key_log = click.option(
+        "--key-log",
+        type=click.Path(dir_okay=False),
+        help="TLS: write the secrets there, so that Wireshark can read along; keep the file to yourself.",
+    )
     if not accepting:
         options += [
             click.option(
@@ -234,14 +253,45 @@ def tls_options(ca: str, cert: str, *, accepting: bool) -> Callable[[_Command], 
                 default="",
                 help="TLS: errors of the server's certificate to let pass, each by its name; no other passes.",
             ),
+            click.option(
+                "--pin",
+                type=Pins(),
+                default="",
+                help="TLS: the server, or its authority, must have one of these keys, too ('moorings cert show').",
+            ),
+            revocation_options("TLS"),
         ]
 
     def decorate(command: _Command) -> _Command:
-        for option in reversed(options):
+        for option in reversed([*options, key_log]):
             command = option(command)
         return command
 
     return decorate
+
+
+def revocation_options(scheme: str = "") -> Callable[[_Command], _Command]:
+    """Gives a click command `--revocation` and `--crl`; `revocation_of` takes them apart."""
+    ask, same = (f"{scheme}: ask", f"{scheme}: the same") if scheme else ("Ask", "The same")
+    file = click.Path(exists=True, dir_okay=False)
+
+    def decorate(command: _Command) -> _Command:
+        text = f"{same}, and look into the lists (CRL) of this file; repeatable."
+        command = click.option("--crl", type=file, multiple=True, help=text)(command)
+        text = f"{ask} whether the certificate was revoked; a server may staple the answer."
+        return click.option("--revocation", is_flag=True, help=text)(command)
+
+    return decorate
+
+
+def revocation_of(asked: bool, files: tuple[str, ...]) -> RevocationCheck | None:
+    """Whom to ask about revocation, from the values of `revocation_options`."""
+    if not asked and not files:
+        return None
+    made = RevocationCheck(files=files)
+    with argument_errors("--crl"):
+        made.lists()
+    return made
 
 
 def anchors_of(file: str | None) -> TrustAnchors | None:
@@ -265,6 +315,11 @@ class Trust(NamedTuple):
     alpn: tuple[str, ...]
     server_name: str | None = None
     ignore: tuple[ChainValidationResult, ...] = ()
+    pin_sha256: tuple[str, ...] = ()
+    revocation: RevocationCheck | None = None
+    key_log: str | None = None
+    #: The files of `revocation`.
+    crl: tuple[str, ...] = ()
 
 
 def trust_of(shared: dict[str, Any]) -> Trust:
@@ -277,7 +332,15 @@ def trust_of(shared: dict[str, Any]) -> Trust:
     with argument_errors("--cert"):
         identity = as_certificate(cert if key is None else (cert, key), "the file")
     return Trust(
-        anchors_of(shared["ca"]), identity, shared["alpn"], shared.get("server_name"), shared.get("ignore", ())
+        anchors_of(shared["ca"]),
+        identity,
+        shared["alpn"],
+        shared.get("server_name"),
+        shared.get("ignore", ()),
+        shared.get("pin", ()),
+        revocation_of(shared.get("revocation", False), shared.get("crl", ())),
+        shared["key_log"],
+        shared.get("crl", ()),
     )
 
 

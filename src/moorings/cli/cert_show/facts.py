@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from moorings.certificates.details import CertificateKeyUsages
     from moorings.certificates.parsed import ParsedCertificate
+    from moorings.certificates.revocation_check import RevocationCheck
     from moorings.certificates.trust import TrustAnchors
 
 _Result = ChainValidationResult
@@ -168,10 +169,13 @@ def judge(
     *,
     server_name: str | None,
     verify_codes: Sequence[int] = (),
+    revocation: RevocationCheck | None = None,
+    staple: bytes = b"",
     now: datetime | None = None,
 ) -> Verdict:
     """The verdict on a chain, its own certificate first; without a name, of whatever use.
 
+    With `revocation` its lists and the `staple` have to answer whether the certificate was revoked.
     `verify_codes` is what OpenSSL found. It counts where the offline validator has no objection: a connection would be
     refused then, too.
     """
@@ -182,6 +186,9 @@ def judge(
         anchors=anchors,
         purpose="any" if server_name is None else "server",
         now=now,
+        crls=() if revocation is None else revocation.lists(),
+        ocsp_response=staple or None,
+        check_revocation=revocation is not None,
     )
     named = found.errors
     if not named:

@@ -41,6 +41,8 @@ class Wish(NamedTuple):
     starttls: str
     timeout: float
     anchors: TrustAnchors
+    #: Whether to ask for an answer of the authority on revocation.
+    asks_staple: bool = False
 
     @property
     def name(self) -> str:
@@ -66,6 +68,8 @@ class Seen(NamedTuple):
     failure: str
     #: Errors that OpenSSL found in the chain.
     verify_codes: tuple[int, ...]
+    #: What the server stapled; b"" for nothing.
+    staple: bytes
 
 
 async def look(wish: Wish) -> Seen:
@@ -114,7 +118,8 @@ async def _look(plain_socket: socket.socket, wish: Wish, address: str) -> Seen:
 
     context.set_info_callback(note)
     is_address = HostName(wish.name).type != HostNameType.DOMAIN_NAME
-    session = FullTlsSession(context, sni="" if is_address else wish.name, alpn=wish.alpn, judge=_go_on)
+    sni = "" if is_address else wish.name
+    session = FullTlsSession(context, sni=sni, alpn=wish.alpn, judge=_go_on, ask_staple=wish.asks_staple)
     failure = ""
     try:
         await shake_hands(plain_socket, session, wish.place)
@@ -140,4 +145,5 @@ async def _look(plain_socket: socket.socket, wish: Wish, address: str) -> Seen:
         asked,
         failure,
         tuple(dict.fromkeys(code for code, _, _ in session.findings if code)),
+        session.staple,
     )
