@@ -393,6 +393,38 @@ async def test_a_server_that_no_longer_knows_the_session_is_asked_about_anew(ver
     assert len(set(seen)) == len(seen) == 2
 
 
+@both_paths
+async def test_a_second_client_hello_asks_nobody(ignored: list[Result]) -> None:
+    """The server wants another key share: what goes out then is a ClientHello again, and tells nothing new."""
+    asked: list[str] = []
+    context = server_context("TLS 1.3")
+    context.set_ecdh_curve("secp384r1")
+    with plain_listener() as listening:
+        listening.setblocking(False)
+        for count in range(2):
+            ours = trusting(client_certificate=client_identity())
+            ours.control.ignorable_server_certificate_errors.extend(ignored)
+            ours.add_server_custom_validation_requested(lambda _, args: asked.append(repr(args.server_certificate)))
+            connecting = asyncio.ensure_future(connect(ours, port_of(listening)))
+            peer, _ = await asyncio.get_running_loop().sock_accept(listening)
+            with peer:
+                recorder = Recorder("TLS 1.3", peer, context)
+                await recorder.receive()
+                assert not await recorder.step()
+                assert asked == asked[:1] * count
+                second = await recorder.receive()
+                assert [kind for kind, _ in _records(second) if kind != 20] == [22]
+                while not await recorder.step():
+                    await recorder.receive()
+                await connecting
+                recorder.server.write(b"x")
+                await recorder.step()
+                assert await ours.read() == b"x"
+                await ours.aclose()
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+
+
 # -- approve ---------------------------------------------------------------------------------------------------------
 
 
@@ -475,6 +507,19 @@ socket.close()
 """
 
 
+async def _run(script: str, *arguments: str) -> tuple[list[str], bytes]:
+    """The lines that a program prints, and what it complains about."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", script, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    async with asyncio.timeout(PATIENCE):
+        printed, complaints = await process.communicate()
+    return printed.decode().splitlines(), complaints
+
+
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [("accept", "connected True"), ("reject", "0x800b0004 NoneType"), ("raise", "0x800b0004 KeyError")],
@@ -482,10 +527,39 @@ socket.close()
 async def test_a_plain_script(tmp_path: Path, answer: str, outcome: str) -> None:
     authority().cert_pem.write_to_path(tmp_path / "ca.pem")
     async with serving(server_context("TLS 1.3")) as served:
-        command = [sys.executable, "-W", "error", "-c", SCRIPT, served.port, str(tmp_path / "ca.pem"), answer]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-        )
-        async with asyncio.timeout(PATIENCE):
-            printed, complaints = await process.communicate()
-    assert (printed.decode().splitlines(), complaints) == (["asked 0", outcome], b"")
+        printed, complaints = await _run(SCRIPT, served.port, str(tmp_path / "ca.pem"), answer)
+    assert (printed, complaints) == (["asked 0", outcome], b"")
+
+
+WITHOUT_THE_EXTRA = """
+import asyncio, sys
+for name in ("cryptography", "OpenSSL", "service_identity"):
+    sys.modules[name] = None
+import moorings
+
+async def main():
+    url, ca = "tls://localhost:" + sys.argv[1], sys.argv[2]
+    settings = (
+        {"approve": lambda server: not server.server_certificate_errors},
+        {"approve": lambda server: bool(server.server_certificate)},
+        {"pin_sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
+        {"revocation": True},
+    )
+    for each in settings:
+        try:
+            async with moorings.connect(url, ca=ca, **each) as connection:
+                print(connection.information.protection_level.name)
+        except OSError as error:
+            print(hex(error.winerror & 0xffffffff), "pip install" in error.reason)
+
+asyncio.run(main())
+"""
+
+
+async def test_without_the_extra(tmp_path: Path) -> None:
+    """The say needs no package; what does says which, and nothing is accepted for the want of it."""
+    authority().cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with serving(server_context("TLS 1.3")) as served:
+        printed, complaints = await _run(WITHOUT_THE_EXTRA, served.port, str(tmp_path / "ca.pem"))
+    missing = "0x80070032 True"
+    assert (printed, complaints) == (["TLS13", "0x800b0004 True", missing, missing], b"")

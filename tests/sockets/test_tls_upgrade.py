@@ -238,3 +238,32 @@ async def test_a_socket_that_is_tls_already() -> None:
             ours.upgrade_to_ssl_async(Level.TLS13, LOCALHOST)
         assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
         await ours.aclose()
+
+
+@both_versions
+@pytest.mark.parametrize("accepts", [True, False], ids=["accepted", "refused"])
+async def test_the_program_has_its_say_here_too(version: str, accepts: bool) -> None:
+    async with connected() as (ours, peer):
+        asked: list[bool] = []
+
+        async def look(_: StreamSocket, args: Any) -> None:
+            await turns(2)
+            asked.append(args.server_certificate is not None)
+            if not accepts:
+                args.reject()
+
+        ours.add_server_custom_validation_requested(look)  # while it is open
+        upgrading: Any = ours.upgrade_to_ssl_async(Level.TLS13, LOCALHOST)
+        if accepts:
+            wire = await answer(peer, version)
+            await upgrading
+            await ours.write(b"secret")
+            assert await wire.receive() == b"secret"
+        else:
+            with pytest.raises(OSError, match="ended the connection"):
+                await answer(peer, version)
+            with pytest.raises(OSError, match="the program refused"):
+                await upgrading
+            with pytest.raises(OSError, match="is closed"):
+                ours.input_stream  # noqa: B018
+        assert asked == [True]
