@@ -12,6 +12,7 @@ import click
 
 import moorings
 from moorings._face import parse_url
+from moorings.certificates.enums import ChainValidationResult
 from moorings.certificates.verify_codes import IGNORABLE
 from moorings.cli import connect_datagrams
 from moorings.cli.exit_codes import EXIT_OK, CommandError
@@ -27,7 +28,6 @@ from moorings.cli.options import (
     tls_options,
     trust_of,
 )
-from moorings.cli.output import describe_error
 from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import Reporter, Telling, milliseconds, peer_of, protection_of
@@ -70,6 +70,15 @@ one that is not accepted, and names all that is wrong with it.
 Exit codes: 0 it went well, 1 it failed (one line says why; udp://: the
 network says that nobody is there, and nobody answered), 2 wrong arguments,
 130 Ctrl-C, 141 the reader of the output has gone, 143 SIGTERM."""
+
+
+_Result = ChainValidationResult
+#: What to do about certificate errors, besides letting them pass.
+_STEPS = (
+    ({_Result.UNTRUSTED, _Result.INCOMPLETE_CHAIN}, "--ca names whom to trust"),
+    ({_Result.INVALID_NAME}, "--server-name names the server otherwise"),
+    ({_Result.REVOCATION_INFORMATION_MISSING, _Result.REVOCATION_FAILURE}, "--crl names a list of revocations"),
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,8 @@ async def _talk(options: Options) -> int:
                 key_log=trust.key_log,
             )
     except PinMismatchError as error:
-        raise CommandError(f"{describe_error(error)}; {_look(options)} its pins") from error
+        pins = "the pinned key" if len(trust.pin_sha256) == 1 else "any of the pinned keys"
+        raise CommandError(f"{_of_server(options)} does not have {pins}; {_look(options)} its pins") from error
     except OSError as error:
         if not getattr(error, "certificate_errors", ()):
             raise
@@ -160,16 +170,22 @@ async def _talk(options: Options) -> int:
 
 def _refusal(options: Options, error: Any) -> str:
     """What is wrong with a server's certificate, and what to do about it here."""
-    place = options.url.partition("://")[2]
     found = error.certificate_errors
     names = ",".join(each.name for each in found)
-    name = options.trust.server_name or parse_url(options.url, listening=False).host
     fatal = [each.name for each in found if each not in IGNORABLE]
-    step = f"--ca names whom to trust, and --ignore {names} lets it pass all the same"
+    steps = [text for results, text in _STEPS if results.intersection(found)]
+    step = ", ".join([*steps, f"--ignore {names} lets it pass all the same"])
     if fatal:
         step = f"{', '.join(fatal)} cannot be ignored: the server needs another certificate"
     look = f"{_look(options)} it"
-    return f"{place}: the certificate for {name!r} is not accepted: {names.replace(',', ', ')}; {look}; {step}"
+    return f"{_of_server(options)} is not accepted: {names.replace(',', ', ')}; {look}; {step}"
+
+
+def _of_server(options: Options) -> str:
+    """What a message about a server's certificate begins with."""
+    target = parse_url(options.url, listening=False)
+    name = options.trust.server_name or target.host
+    return f"{options.url.partition('://')[2]}: the certificate for {name!r}"
 
 
 def _look(options: Options) -> str:
