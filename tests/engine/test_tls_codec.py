@@ -207,6 +207,11 @@ def test_an_earlier_session_shortens_the_handshake(version: str) -> None:
     [
         ("CERTIFICATE_VERIFY_FAILED", FailureKind.CERTIFICATE, errors.SEC_E_CERT_UNKNOWN),
         ("TLSV1_ALERT_UNKNOWN_CA", FailureKind.ALERT, errors.SEC_E_ILLEGAL_MESSAGE),
+        ("TLS_ALERT_HANDSHAKE_FAILURE", FailureKind.ALERT, errors.SEC_E_ILLEGAL_MESSAGE),
+        ("SSL_TLS_ALERT_HANDSHAKE_FAILURE", FailureKind.ALERT, errors.SEC_E_ILLEGAL_MESSAGE),
+        ("TLSV1_UNRECOGNIZED_NAME", FailureKind.ALERT, errors.SEC_E_ILLEGAL_MESSAGE),
+        ("TOO_MANY_WARN_ALERTS", FailureKind.PROTOCOL, errors.SEC_E_ILLEGAL_MESSAGE),
+        ("INVALID_ALERT", FailureKind.PROTOCOL, errors.SEC_E_ILLEGAL_MESSAGE),
         ("WRONG_VERSION_NUMBER", FailureKind.NOT_TLS, errors.SEC_E_INVALID_TOKEN),
         ("NO_SHARED_CIPHER", FailureKind.VERSION, errors.SEC_E_ALGORITHM_MISMATCH),
         ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", FailureKind.RECORD, errors.SEC_E_MESSAGE_ALTERED),
@@ -224,4 +229,6 @@ def test_reasons_of_openssl(reason: str, kind: FailureKind, winerror: int) -> No
 
 def test_names_of_alerts() -> None:
     assert alert_name("SSLV3_ALERT_HANDSHAKE_FAILURE") == "handshake failure"
+    assert alert_name("TLS_ALERT_INTERNAL_ERROR") == "internal error"
+    assert alert_name("TLSV1_UNRECOGNIZED_NAME") == "unrecognized name"
     assert alert_name("TLSV13_ALERT_CERTIFICATE_REQUIRED") == "certificate required"

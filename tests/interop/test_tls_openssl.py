@@ -50,16 +50,17 @@ class Command:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.seen = b""
 
     async def until(self, pattern: bytes) -> re.Match[bytes]:
         """Read its output up to a line with `pattern`."""
         assert self.process.stdout is not None
-        seen = b""
         async with asyncio.timeout(PATIENCE):
-            while not (found := re.search(pattern, seen)):
+            while not (found := re.search(pattern, self.seen)):
                 piece = await self.process.stdout.read(1000)
-                assert piece, f"it ended after {seen!r}"
-                seen += piece
+                assert piece, f"it ended after {self.seen!r}"
+                self.seen += piece
+        self.seen = self.seen[found.end() :]
         return found
 
     async def say(self, text: bytes) -> None:
@@ -150,6 +151,56 @@ async def test_s_client(files: Path, version: str) -> None:
                 await command.until(b"KEYUPDATE")
                 await command.say(b"after the key update\n")
                 await command.until(b"after the key update\n")
+
+
+@pytest.mark.parametrize("command", ["k", "K"], ids=["its keys", "keys of both"])
+async def test_s_server_updates_keys(files: Path, command: str) -> None:
+    """(s_server tells of it with -msg only, and takes a command only where it is alone in one read of its input.)"""
+    async with s_server(files, "TLS 1.3", "-msg") as (server, port):
+        ours = trusting()
+        await ours.connect_async(LOCALHOST, port, TLS13)
+        for number in range(3):
+            reading = asyncio.create_task(ours.read_until())
+            await server.say(command.encode() + b"\n")
+            await server.until(b">>> TLS 1.3, Handshake .*, KeyUpdate")
+            await server.say(b"after update %d\n" % number)
+            assert await reading == b"after update %d\n" % number
+            await ours.write(b"answer %d\n" % number)
+            if command == "K":
+                await server.until(b"<<< TLS 1.3, Handshake .*, KeyUpdate")
+            await server.until(b"answer %d\n" % number)
+        await ours.aclose()
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["fast path", "full path"])
+async def test_s_server_asks_for_renegotiation(files: Path, ignored: bool) -> None:
+    """It is told no; OpenSSL's servers end the connection then."""
+    async with s_server(files, "TLS 1.2", "-msg") as (server, port):
+        ours = trusting()
+        if ignored:
+            ours.control.ignorable_server_certificate_errors.append(ChainValidationResult.EXPIRED)
+        await ours.connect_async(LOCALHOST, port, TLS13)
+        await ours.write(b"before\n")
+        await server.until(b"before\n")
+        reading = asyncio.create_task(ours.read())
+        await server.say(b"r\n")
+        await server.until(b"<<< TLS 1.2, Alert .*, warning no_renegotiation")
+        with pytest.raises(OSError, match="alert"):
+            await reading
+        assert ours.end_reason == EndReason.RESET
+        await ours.aclose()
+
+
+async def test_s_client_begins_to_renegotiate(files: Path) -> None:
+    identity = Certificate.from_files(files / "server.pem")
+    async with moorings.listen("tls://127.0.0.1:0", echo, certificate=identity) as listener:
+        arguments = ("-connect", f"127.0.0.1:{listener.port}", "-CAfile", "ca.pem", "-tls1_2")
+        async with running("openssl", "s_client", *arguments, "-msg", cwd=files) as command:
+            await command.until(b"Verify return code")
+            await command.say(b"before\n")
+            await command.until(b"before\n")
+            await command.say(b"R\n")
+            await command.until(b"<<< TLS 1.2, Alert .*, warning no_renegotiation")
 
 
 @both_versions

@@ -25,7 +25,7 @@ cdef class Records:
     cdef Py_ssize_t decrypt(self, Block block, Py_ssize_t asked) except? -12345
     cdef Py_ssize_t encrypt_and_send(self, int fd, object data, Py_ssize_t start, Py_ssize_t size) except? -12345
     cpdef feed(self, object ciphertext)
-    cpdef bint wants_send(self)
+    cpdef Py_ssize_t wants_send(self) except -1
     cpdef bytes take_ciphertext(self)
     cpdef bint has_buffered(self)
     cpdef Py_ssize_t read_into(self, object target, Py_ssize_t count) except? -12345

@@ -267,9 +267,9 @@ cdef class Records:
         finally:
             PyBuffer_Release(&view)
 
-    cpdef bint wants_send(self):
-        """Whether there is ciphertext to send."""
-        return self.answer_size > 0
+    cpdef Py_ssize_t wants_send(self) except -1:
+        """How many bytes of ciphertext there are to send."""
+        return self.answer_size
 
     cpdef bytes take_ciphertext(self):
         """All that has to be sent."""

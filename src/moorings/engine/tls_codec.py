@@ -31,6 +31,8 @@ _DER = 2
 
 _NOT_TLS = frozenset(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"))
 _VERSIONS = frozenset(("UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "NO_SHARED_CIPHER", "VERSION_TOO_LOW"))
+# What the peer sent, as OpenSSL 3 and 4 name it; what they say of alerts that are none has other names.
+_ALERT = re.compile(r"(SSLV3|TLSV1|TLSV13)_(ALERT_)?|(SSL_TLS|TLS)_ALERT_")
 _BAD_RECORD = frozenset(("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "BAD_RECORD_TYPE", "DATA_LENGTH_TOO_LONG"))
 
 
@@ -90,7 +92,7 @@ def failure_of(reason: str, text: str, verify_code: int = 0) -> TlsFailure:
     """The failure behind a reason of OpenSSL, such as "WRONG_VERSION_NUMBER"."""
     if verify_code or reason == "CERTIFICATE_VERIFY_FAILED":
         return TlsFailure(FailureKind.CERTIFICATE, text, verify_code)
-    if "ALERT" in reason:
+    if _ALERT.match(reason):
         return TlsFailure(FailureKind.ALERT, alert_name(reason))
     for kind, reasons in (
         (FailureKind.NOT_TLS, _NOT_TLS),
@@ -104,8 +106,7 @@ def failure_of(reason: str, text: str, verify_code: int = 0) -> TlsFailure:
 
 def alert_name(reason: str) -> str:
     """The alert in a reason such as "TLSV1_ALERT_UNKNOWN_CA", in words."""
-    name = re.sub(r"^(SSLV3|TLSV1|TLSV13)_ALERT_|^ALERT_", "", reason)
-    return name.lower().replace("_", " ")
+    return _ALERT.sub("", reason).lower().replace("_", " ")
 
 
 class RecordingSslObject(ssl.SSLObject):
@@ -166,9 +167,9 @@ class TlsSession:
         """Take what came from the network; it is copied."""
         self._incoming.write(ciphertext)
 
-    def wants_send(self) -> bool:
-        """Whether there is ciphertext to send."""
-        return self._outgoing.pending > 0
+    def wants_send(self) -> int:
+        """How many bytes of ciphertext there are to send."""
+        return self._outgoing.pending
 
     def take_ciphertext(self) -> bytes:
         """All that has to be sent."""

@@ -142,19 +142,17 @@ class FullTlsSession:
         self._made.bio_write(ciphertext)
         self._fed = True
 
-    def wants_send(self) -> bool:
-        """Whether there is ciphertext to send."""
-        if not self._ciphertext:
-            self._ciphertext = self._pull()
-        return bool(self._ciphertext)
+    def wants_send(self) -> int:
+        """How many bytes of ciphertext there are to send."""
+        while piece := self._pull():
+            self._ciphertext += piece
+        return len(self._ciphertext)
 
     def take_ciphertext(self) -> bytes:
         """All that has to be sent."""
-        pieces = [self._ciphertext]
-        self._ciphertext = b""
-        while piece := self._pull():
-            pieces.append(piece)
-        return b"".join(pieces)
+        self.wants_send()
+        taken, self._ciphertext = self._ciphertext, b""
+        return taken
 
     def _pull(self) -> bytes:
         try:

@@ -8,7 +8,7 @@ from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 from moorings.engine.tcp_stream cimport TcpStream
 
-cdef Py_ssize_t _RUN_SIZE, _FILL_SIZE
+cdef Py_ssize_t _RUN_SIZE, _FILL_SIZE, _IDLE_LIMIT, _ANSWERS_LIMIT, _BULK_SIZE, _TURN_BYTES_LIMIT
 cdef int _LAST_LOOKS, _VECTOR, _READ_AHEAD, _FILL
 cdef int _OPEN, _CLOSING, _CLOSED, _EAGAIN
 cdef unsigned int _READ_EVENTS
@@ -27,6 +27,8 @@ cdef class TlsStream(TcpStream):
     cdef public bint run_open
     cdef public bint notified
     cdef public bint session_failed
+    cdef public Py_ssize_t idle_bytes
+    cdef public Py_ssize_t overhead
 
     cpdef on_events(self, unsigned int mask)
     cdef _receive_waiting(self)
@@ -34,10 +36,12 @@ cdef class TlsStream(TcpStream):
     cdef Py_ssize_t _receive(self, Operation operation) except? -12345
     @cython.locals(count=Py_ssize_t, hub=Hub, buffered=bint)
     cdef Py_ssize_t _decrypt(self, Py_ssize_t asked) except? -12345
-    @cython.locals(count=Py_ssize_t, hub=Hub, block=Block)
+    @cython.locals(count=Py_ssize_t, asked=Py_ssize_t, hub=Hub, block=Block)
     cdef Py_ssize_t _receive_wire(self) except? -12345
     @cython.locals(count=Py_ssize_t, hub=Hub, block=Block, records=Records)
     cdef Py_ssize_t _decrypt_records(self, Py_ssize_t asked) except? -12345
+    cdef bint _keep_bounds(self, Py_ssize_t answers, Py_ssize_t count) except -1
+    cdef bint _charge(self) except -1
     cdef _no_wire(self, Py_ssize_t count)
     cdef _truncated(self)
     cdef _failed(self, object failure)

@@ -14,7 +14,9 @@ It waits only where the kernel's answer to something that nobody will read, an u
 that a server sends late, would be an RST that overtakes what the peer has not acknowledged. Tickets and key updates
 alone do not count as unread.
 
-What the session has to answer is sent when the hub's callback ends, never in the middle of a read.
+What the session has to answer is sent when the hub's callback ends, never in the middle of a read. Records without
+data cost a peer little and us much: they count as bytes of the loop turn, and too many in a row, or too many answers
+that the peer does not take, end the session. While little comes, little is asked for at once.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.engine import descriptor
 from moorings.engine.interface import EndReason
-from moorings.engine.stream_reading import STILL_RECEIVING
+from moorings.engine.stream_reading import BULK_SIZE, STILL_RECEIVING
 from moorings.engine.tcp_stream import TcpStream
 from moorings.engine.tls_codec import FailureKind, TlsFailure, error_of
+from moorings.foundation.home import TURN_BYTES_LIMIT
 
 if TYPE_CHECKING:
     import cython
@@ -52,10 +55,19 @@ TLS_RUN_SIZE = 65536
 #: Receive calls that closing makes to find out whether something was left unread.
 LAST_LOOKS = 16
 
+#: Bytes of records without data (key updates, session tickets, requests to renegotiate) that a peer may send in a row.
+TLS_IDLE_LIMIT = 32768
+#: Bytes of answers to such records that wait for a peer that takes none.
+TLS_ANSWERS_LIMIT = 65536
+
 _RUN_SIZE = TLS_RUN_SIZE
+_IDLE_LIMIT = TLS_IDLE_LIMIT
+_ANSWERS_LIMIT = TLS_ANSWERS_LIMIT
+_BULK_SIZE = BULK_SIZE
 _LAST_LOOKS = LAST_LOOKS
 _VECTOR = 256
 _FILL_SIZE = 65536
+_TURN_BYTES_LIMIT = TURN_BYTES_LIMIT
 _READ_AHEAD = 2
 _FILL = 16
 
@@ -73,7 +85,9 @@ class TlsStream(TcpStream):
     __slots__ = (
         "codec",
         "expects_tickets",
+        "idle_bytes",
         "notified",
+        "overhead",
         "records",
         "run_bytes",
         "run_open",
@@ -109,6 +123,9 @@ class TlsStream(TcpStream):
         self.send_error = 0
         self.notified = False
         self.session_failed = False
+        #: Ciphertext since the last plaintext, and what of it the loop turn's budget has not been charged with.
+        self.idle_bytes: int = 0
+        self.overhead: int = 0
         TcpStream.__init__(self, hub, connected, label)
         if connected is not None:
             self.records = records_of(session)
@@ -166,23 +183,26 @@ class TlsStream(TcpStream):
                 except TlsFailure as failure:
                     self._failed(failure)
                     return _EAGAIN
-                if session.wants_send():
-                    hub.mark_dirty(self)  # a key update, or a refusal to renegotiate
+                if not self._keep_bounds(session.wants_send(), count):
+                    return _EAGAIN
                 if count == 0:
                     self._nothing_received(0)
                     return 0
                 buffered = session.has_buffered()
                 if count > 0:
-                    self.expects_tickets = False  # they come before anything else
                     self.readable = buffered or self.wire_readable
                     return count
             if not self.wire_readable:
                 self.readable = False
                 return _EAGAIN
+            if not self._charge():
+                return _EAGAIN
             count = self._receive_wire()
             if count <= 0:
                 self._no_wire(count)
                 return _EAGAIN
+            self.idle_bytes += count
+            self.overhead = count
             buffered = True
 
     def _receive_wire(self) -> int:
@@ -191,13 +211,43 @@ class TlsStream(TcpStream):
         assert hub is not None
         block = hub.block
         assert block is not None
-        count = receive_block(self.fd, self.plain_socket, block, block.size)
+        asked = block.size if self.bulk else _IDLE_LIMIT
+        count = receive_block(self.fd, self.plain_socket, block, asked)
         self.receive_calls += 1
         if count > 0:
-            if count < block.size and not self.hang_up:
+            if count < asked and not self.hang_up:
                 self.wire_readable = False
             self.session.feed(hub.block_view[:count])
         return count
+
+    def _keep_bounds(self, answers: int, count: int) -> bool:
+        """After a step of the session that gave `count` bytes: False when the peer has gone too far, and it has failed.
+
+        `answers` is what there is to send now: of a key update, or of a refusal to renegotiate.
+        """
+        if count > 0:
+            self.expects_tickets = False  # they come before anything else
+            self.bulk = count >= _BULK_SIZE
+            self.idle_bytes = 0
+            self.overhead -= count
+        if answers:
+            if self.hub is not None:
+                self.hub.mark_dirty(self)
+            if answers > _ANSWERS_LIMIT:
+                self._failed(TlsFailure(FailureKind.PROTOCOL, "it does not take the answers that it asks for"))
+                return False
+        if count < 0 and self.idle_bytes > _IDLE_LIMIT:
+            self._failed(TlsFailure(FailureKind.PROTOCOL, "it sends nothing but records without data"))
+            return False
+        return True
+
+    def _charge(self) -> bool:
+        """Count what carried no data for the loop turn; False when the rest has to wait for the next one."""
+        if self.overhead <= 0:
+            return True
+        self.home.turn_bytes += self.overhead
+        self.overhead = 0
+        return self.home.turn_bytes < _TURN_BYTES_LIMIT
 
     def look(self) -> None:
         self.wire_readable = True
@@ -212,26 +262,29 @@ class TlsStream(TcpStream):
         while True:
             if records.has_buffered():
                 count: int = records.decrypt(block, asked)
-                if records.wants_send():
-                    hub.mark_dirty(self)
+                if count == FAILED:
+                    self._failed(records.failure())
+                    return _EAGAIN
+                if not self._keep_bounds(records.wants_send(), count):
+                    return _EAGAIN
                 if count > 0:
-                    self.expects_tickets = False
                     self.readable = self.wire_readable or records.has_buffered()
                     return count
                 if count == 0:
                     self._nothing_received(0)
                     return 0
-                if count == FAILED:
-                    self._failed(records.failure())
-                    return _EAGAIN
             if not self.wire_readable:
                 self.readable = False
                 return _EAGAIN
-            count = records.receive(self.fd, block, asked)
+            if not self._charge():
+                return _EAGAIN
+            count = records.receive(self.fd, block, asked if self.bulk or asked < _IDLE_LIMIT else _IDLE_LIMIT)
             self.receive_calls += 1
             if count <= 0:
                 self._no_wire(count)
                 return _EAGAIN
+            self.idle_bytes += count
+            self.overhead = count
             if records.drained and not self.hang_up:
                 self.wire_readable = False
 
