@@ -95,7 +95,7 @@ class Options:
 @click.command(
     "connect",
     epilog=EPILOG,
-    short_help="Connect standard input and output to a server, over TCP or UDP.",
+    short_help="Connect standard input and output to a server, over TCP, TLS or UDP.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("url")
