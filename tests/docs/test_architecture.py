@@ -60,12 +60,8 @@ def test_named_files_exist() -> None:
 
 def library_classes() -> dict[str, type]:
     names = [information.name for information in pkgutil.walk_packages([str(PACKAGE)], "moorings.")]
-    compiled_only = {
-        "moorings._native",
-        "moorings._native_datagrams",
-        "moorings.engine._openssl",
-        "moorings.foundation._await_slots",
-    }
+    sources = (path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.pyx"))
+    compiled_only = {".".join(path.parts) for path in sources}
     return {
         name: value
         for module in names
