@@ -12,7 +12,7 @@ HOT    := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.pyx' -o -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure check lint types docs bench bench-echo native build clean distclean
+.PHONY: help demo test test-pure lab check lint types docs bench bench-echo native build clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: build ## run the test suite, compiled where a compiler is there (ARGS="-k 
 
 test-pure: $(VENV)/.test ## run the test suite in pure Python
 	MOORINGS_NATIVE=off $(PYTEST) -m "not static and not install" $(ARGS)
+
+lab: $(VENV)/.test ## run the tests of kernel features, tests/lab, under Debian's kernel in a virtual machine
+	$(RUN) tools/lab.py -- $(abspath $(RUN)) -m pytest tests/lab -k "not uvloop" -p no:cacheprovider $(ARGS)
 
 check: $(VENV)/.lint $(VENV)/.docs ## run the suite in pure Python and all static checks (the site, too), with one summary
 	MOORINGS_NATIVE=off $(PYTEST) -m "not install" $(ARGS)

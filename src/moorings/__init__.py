@@ -9,7 +9,7 @@ from moorings.certificates.certificate import Certificate
 from moorings.certificates.enums import ChainValidationResult
 from moorings.certificates.revocation_check import RevocationCheck
 from moorings.certificates.trust import TrustAnchors
-from moorings.engine.interface import EndReason
+from moorings.engine.interface import Detached, EndReason
 from moorings.foundation.async_info import (
     IAsyncAction,
     IAsyncActionWithProgress,
@@ -58,6 +58,7 @@ __all__ = [
     "DatagramReport",
     "DatagramSocket",
     "DatagramSocketMessageReceivedEventArgs",
+    "Detached",
     "DrainReport",
     "EndReason",
     "EndpointPair",

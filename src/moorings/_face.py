@@ -4,19 +4,19 @@ For programs that know asyncio and no WinRT. The objects are the same ones.
 """
 
 # pyright: reportPrivateUsage=false
-# The listener's inner half, and asyncio's buffer that `adopt` moves, have no public way in.
+# The listener's inner half has no public way in.
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import inspect
-import socket
 import weakref
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
 from moorings import errors
+from moorings.engine.interface import Detached
 from moorings.foundation.at_home import run_at_home
 from moorings.foundation.background import report_from_worker, workers
 from moorings.foundation.home import current_home
@@ -25,6 +25,7 @@ from moorings.foundation.operation import ACTION, Operation
 from moorings.foundation.projection import check_float
 from moorings.names.host_name import HostName
 from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
+from moorings.sockets.adopting_writers import adopt_writer
 from moorings.sockets.connection import post
 from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import SocketProtectionLevel
@@ -68,6 +69,7 @@ class _Options(NamedTuple):
     client_ca: Any = None
     alpn: tuple[str, ...] = ()
     key_log: Any = None
+    transferable: bool = False
 
 
 def parse_url(url: str, *, listening: bool) -> Target:
@@ -126,6 +128,7 @@ async def connect(
     revocation: Any = None,
     approve: Callable[[Server], object] | None = None,
     key_log: Any = None,
+    transferable: bool = False,
 ) -> Any:
     """Connect to `tcp://host:port` or `tls://host:port`: `await` gives the StreamSocket, `async with` closes it, too.
 
@@ -144,6 +147,7 @@ async def connect(
     for a stapled answer, or paths of lists), and `approve` has the last word: a function, `async` or not, that is given
     the arguments of `server_custom_validation_requested` before anything is said to that server, and returns True or
     False; whatever it raises refuses, too. `key_log` (a path, or True for what SSLKEYLOGFILE names) gets the secrets.
+    With `transferable` the connection may move to another process later, by `detach()`.
 
     Errors: ConnectionRefusedError, TimeoutError, ... each with `winerror`, `status`,
     `reason` and, for each address tried, `attempts`; E_INVALIDARG for a bad URL; E_NOTIMPL for schemes that are not
@@ -153,7 +157,8 @@ async def connect(
     _check_timeout(timeout, "timeout")
     names, ignored = check_alpn(alpn), tuple(ignore)
     handler = None if approve is None else approving(approve)
-    _tls_only(target, ca, certificate, server_name, names, ignored, pin_sha256, revocation, handler, key_log)
+    _tls_only(target, ca, certificate, server_name, names, ignored)
+    _tls_only(target, pin_sha256, revocation, handler, key_log, transferable)
     if target.scheme == "udp":
         datagrams = DatagramSocket()
         await connect_within(timeout, datagrams, target, datagrams.close)
@@ -166,6 +171,7 @@ async def connect(
         control.client_certificate = as_certificate(certificate, "certificate")
         control.server_name = server_name or ""
         control.alpn_protocols = names
+        control.transferable = transferable
         control.ignorable_server_certificate_errors.extend(ignored)
         control.pin_sha256 = pin_sha256
         control.revocation = revocation
@@ -221,6 +227,7 @@ class Listening:
             control.client_trust_anchors = as_anchors(options.client_ca, "client_ca")
             control.alpn_protocols = options.alpn
             control.key_log = options.key_log
+            control.transferable = options.transferable
         if handler is not None:
             self.listener.add_connection_received(_serving(handler))
 
@@ -431,6 +438,7 @@ def listen(
     client_ca: Any = None,
     alpn: Iterable[str] = (),
     key_log: Any = None,
+    transferable: bool = False,
 ) -> Listening: ...
 @overload
 def listen(
@@ -446,6 +454,7 @@ def listen(
     client_ca: Any = None,
     alpn: Iterable[str] = (),
     key_log: Any = None,
+    transferable: bool = False,
 ) -> Any:
     """Listen on `tcp://host:port` or `tls://host:port`: an async context manager.
 
@@ -462,6 +471,8 @@ def listen(
     PEM) each client needs a certificate that leads there. `alpn` are the application protocols, the best one first.
     `key_log` (a path, or True for what SSLKEYLOGFILE names) gets the secrets of the sessions.
     Handshakes that fail are counted, in `listener.listener.handshakes_failed`, and reported to nobody.
+    Handshakes that fail are counted, in `listener.listener.handshakes_failed`, and reported to nobody. With
+    `transferable` connections may move to another process later, by `detach()`.
 
     With `udp://host:port` the handler is called with each datagram, in order, `message.reply(data)` answers, and
     `async for message in listener` iterates; what the network reports is only counted. See `ListeningDatagrams`.
@@ -473,8 +484,8 @@ def listen(
         raise TypeError("handler must be callable")
     _check_timeout(drain_timeout, "drain_timeout")
     target = parse_url(url, listening=True)
-    options = _Options(max_connections, drain_timeout, certificate, client_ca, check_alpn(alpn), key_log)
-    _tls_only(target, certificate, client_ca, options.alpn, key_log)
+    options = _Options(max_connections, drain_timeout, certificate, client_ca, check_alpn(alpn), key_log, transferable)
+    _tls_only(target, certificate, client_ca, options.alpn, key_log, transferable)
     if target.scheme == "tls" and certificate is None:
         raise errors.invalid_argument(f"{url!r}: certificate is needed, such as certificate=('cert.pem', 'key.pem')")
     if target.scheme == "udp":
@@ -484,48 +495,28 @@ def listen(
     return Listening(target, handler, options)
 
 
-async def adopt(connection: Any) -> StreamSocket:
+async def adopt(connection: Any, *, unread: bytes = b"", tls: bytes = b"") -> StreamSocket:
     """Take over a connected `socket.socket`, a descriptor, or an asyncio `StreamWriter`; it belongs to us then.
+
+    What `detach()` gave may be given as it is (a `Detached`, with the descriptor's number in this process) or in parts:
+    `unread` is read first, and `tls` is what is known of a TLS connection, which the kernel carries. Without it such a
+    connection works, too, and `information` knows the version only.
 
     Of a StreamWriter the descriptor is duplicated and the original transport is aborted; bytes that its reader has
     buffered are read first. Its own write buffer must be empty (`await writer.drain()` first).
-    Errors: E_INVALIDARG when it is no connected TCP socket, or a TLS transport; nothing was taken over then.
-    Cancellation: *nothing happened*, *retry safe*: it never waits.
+    Errors: E_INVALIDARG when it is no connected TCP socket, or a TLS transport, or `tls` does not fit; nothing was
+    taken over then. Cancellation: *nothing happened*, *retry safe*: it never waits.
     """
     if isinstance(connection, asyncio.StreamWriter):
-        return await _adopt_writer(connection)
-    return StreamSocket.from_socket(connection)
-
-
-async def _adopt_writer(writer: asyncio.StreamWriter) -> StreamSocket:
-    transport: Any = writer.transport
-    reader: Any = getattr(writer, "_reader", None)
-    if writer.get_extra_info("sslcontext") is not None:
-        raise errors.invalid_argument("adopt: the state of a TLS transport cannot be taken over")
-    original = writer.get_extra_info("socket")
-    if original is None or transport.is_closing() or original.fileno() < 0:
-        raise errors.invalid_argument("adopt: the writer is closed, or has no socket")
-    if transport.get_write_buffer_size():
-        raise errors.invalid_argument("adopt: the writer has unsent bytes; await writer.drain() first")
-    if reader is not None and getattr(reader, "_waiter", None) is not None:
-        raise errors.illegal_call("adopt: a read of the writer's reader is pending", "await or cancel it first")
-    was_reading = transport.is_reading()
-    duplicate = socket.socket(fileno=socket.dup(original.fileno()))
-    try:
-        if was_reading:
-            transport.pause_reading()
-        unread = bytes(reader._buffer) if reader is not None else b""
-        result = StreamSocket.from_socket(duplicate, unread=unread)
-    except BaseException:
-        duplicate.close()
-        if was_reading:
-            transport.resume_reading()
-        raise
-    if reader is not None:
-        reader._buffer.clear()
-    # Closing the original must not say goodbye to the peer: shutdown() would act on both, close() does not.
-    transport.abort()
-    return result
+        if unread or tls:
+            raise errors.invalid_argument("adopt: unread and tls are for descriptors, not for a StreamWriter")
+        return await adopt_writer(connection)
+    if isinstance(connection, Detached):
+        result = StreamSocket.from_socket(connection.fd, unread=connection.unread + unread, tls=connection.tls or tls)
+        if connection.unsent:
+            result.write(connection.unsent)
+        return result
+    return StreamSocket.from_socket(connection, unread=unread, tls=tls)
 
 
 def blocking(handler: Callable[..., object]) -> Callable[..., object]:

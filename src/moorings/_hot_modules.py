@@ -26,6 +26,7 @@ HOT_MODULES = (
     "moorings.engine.tls_stream",
     "moorings.engine.listener",
     "moorings.engine.layered_tls",
+    "moorings.engine.kernel_tls_stream",
     "moorings.engine.datagram",
     "moorings.engine.datagram_sending",
     "moorings.engine.datagram_port",

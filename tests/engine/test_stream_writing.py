@@ -398,7 +398,7 @@ async def test_detaching_gives_what_was_handed_over_and_the_kernel_does_not_take
         data = os.urandom(WRITE_FLUSH_MARK)
         sent = fill_the_kernel(stream)
         handed_over(stream, data)
-        descriptor, unread, unsent = stream.detach()
+        descriptor, unread, unsent, _ = stream.detach()
         with socket.socket(fileno=descriptor) as plain:
             assert unread == b""
             assert unsent == data[stream.bytes_sent :] != b""

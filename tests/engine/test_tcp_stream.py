@@ -299,7 +299,7 @@ async def test_detach_gives_the_descriptor_and_the_unread_bytes() -> None:
         peer.send(b"abcdef")
         await stream.read(Buffer(2), 2, READ_AHEAD)
         stream.write(b"queued", 6)
-        descriptor, unread, unsent = stream.detach()
+        descriptor, unread, unsent, _ = stream.detach()
         with socket.socket(fileno=descriptor) as plain:
             assert (unread, unsent) == (b"cdef", b"")
             assert await receive(peer, 6) == b"queued"

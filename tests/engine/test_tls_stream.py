@@ -231,16 +231,6 @@ async def test_cancel_io_finishes_the_records_that_are_being_sent(version: str) 
 
 
 @both_versions
-async def test_nothing_of_it_can_be_given_away(version: str) -> None:
-    async with stream_and_wire(version) as (stream, wire):
-        with pytest.raises(OSError, match="kernel TLS") as caught:
-            stream.detach()
-        assert caught.value.winerror == errors.ERROR_NOT_SUPPORTED
-        await wire.send_raw(wire.records(b"still there"))
-        assert await stream.read() == b"still there"
-
-
-@both_versions
 async def test_a_half_closed_stream_still_reads_what_had_come(version: str) -> None:
     """Plaintext that waits in the session when close_notify goes out is not lost."""
     async with stream_and_wire(version) as (stream, wire):

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trustme
 from tests.engine.pairs import connected_sockets
@@ -14,10 +14,12 @@ from tests.engine.pairs import connected_sockets
 from moorings.engine.hub import current_hub
 from moorings.engine.tls_codec import RecordingSslObject, TlsSession, remember_requested_name
 from moorings.engine.tls_handshake import shake_hands
+from moorings.engine.tls_moving import keep_keys, movable
 from moorings.engine.tls_stream import TlsStream
 from moorings.foundation.home import current_home
 from moorings.sockets.connection import Connection, Settings
 from moorings.sockets.stream_socket import accepted_socket
+from moorings.sockets.tls_settings import facts_of
 
 if TYPE_CHECKING:
     import socket
@@ -63,6 +65,16 @@ def server_session(version: str = "TLS 1.3") -> TlsSession:
     return TlsSession(server_context(version), server_side=True)
 
 
+def movable_session(version: str, *, client: bool, ciphers: str = "") -> Any:
+    """A session whose connection may move."""
+    context = client_context(version) if client else server_context(version)
+    if ciphers:
+        context.set_ciphers(ciphers)
+    keep_keys(context)
+    session = TlsSession(context, server_side=not client, server_name=NAME if client else None)
+    return movable(session, context, server_side=not client)
+
+
 def shaken(version: str) -> tuple[TlsSession, TlsSession]:
     """A client's and a server's session that have shaken hands."""
     client, server = client_session(version), server_session(version)
@@ -75,7 +87,7 @@ def shaken(version: str) -> tuple[TlsSession, TlsSession]:
     raise AssertionError("the handshake takes too long")
 
 
-async def secured(plain: socket.socket, session: TlsSession, *, client: bool) -> StreamSocket:
+async def secured(plain: socket.socket, session: Any, *, client: bool) -> StreamSocket:
     """A StreamSocket over a connected socket, after the handshake."""
     plain.setblocking(False)
     await shake_hands(plain, session, "the pair")
@@ -84,6 +96,7 @@ async def secured(plain: socket.socket, session: TlsSession, *, client: bool) ->
     remote = plain.getpeername()
     tickets = client and session.version() == "TLSv1.3"
     stream = TlsStream(current_hub(), plain, connection, session, expects_tickets=tickets)
+    connection.tls = facts_of(session)
     connection.opened(stream, remote)
     return accepted_socket(connection, None)
 
@@ -140,11 +153,16 @@ class Wire:
 
 
 @asynccontextmanager
-async def stream_and_wire(version: str, *, client: bool = True) -> AsyncIterator[tuple[StreamSocket, Wire]]:
+async def stream_and_wire(
+    version: str, *, client: bool = True, transferable: bool = False
+) -> AsyncIterator[tuple[StreamSocket, Wire]]:
     """One of our sockets, as a client or a server, and the raw other end."""
     ours, theirs = connected_sockets()
+    mine: Any = None
+    if transferable:
+        mine = movable_session(version, client=client)
     sessions = client_session(version), server_session(version)
-    mine, other = sessions if client else sessions[::-1]
+    mine, other = (mine or sessions[0], sessions[1]) if client else (mine or sessions[1], sessions[0])
     theirs.setblocking(False)
     stream, _ = await asyncio.gather(secured(ours, mine, client=client), shake_hands(theirs, other, "the wire"))
     try:

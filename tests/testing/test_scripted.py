@@ -282,7 +282,7 @@ async def test_detaching() -> None:
     stream.cancel_io()
     with pytest.raises(OSError):
         await pending
-    assert stream.detach() == (-1, b"abcdef", b"")
+    assert stream.detach() == (-1, b"abcdef", b"", b"")
     assert stream.end_reason == EndReason.DETACHED
     with pytest.raises(OSError) as caught:
         stream.detach()

@@ -46,11 +46,16 @@ BROKEN = frozenset((EndReason.TRUNCATED, EndReason.RESET, EndReason.TIMED_OUT))
 
 
 class Detached(NamedTuple):
-    """A connection without its stream object: enough to go on elsewhere."""
+    """A connection without its stream object: enough to go on elsewhere, with `moorings.adopt`."""
 
     fd: int
+    """The descriptor; whoever has it must close it."""
     unread: bytes
+    """Bytes that were received, and that nobody has read."""
     unsent: bytes
+    """Bytes to send before anything else: the rest of a write that has ended."""
+    tls: bytes = b""
+    """What is known of its TLS, which the kernel carries from now on; b"" without TLS."""
 
 
 class ByteStream(Protocol):

@@ -405,14 +405,24 @@ class TcpStream(WritingStream):
             raise self.closed_error()
         if self.write_head is not None:
             self._send_queue()
+        self.check_idle()
+        return self.let_go()
+
+    def check_idle(self) -> None:
+        """E_ILLEGAL_METHOD_CALL while I/O is pending. (A write that has ended is not, even if its rest is queued.)"""
+        head = self.write_head
+        handed_over = head is None or (head.state == _COMPLETED and head.next_operation is None)
+        if self.read_head is not None or not handed_over:
+            raise errors.illegal_call(f"{self.label}: detach while I/O is pending", "await it, or cancel_io_async()")
+
+    def let_go(self) -> Detached:
+        """The last step of giving the descriptor away."""
         unsent = b""
         head: Operation | None = self.write_head
-        if head is not None and head.state == _COMPLETED and head.next_operation is None and self.read_head is None:
+        if head is not None:
             unsent = head.buffer[head.done_bytes :]
             self.queued_bytes -= len(unsent)
             self.write_head = self.write_tail = head = None
-        if self.busy():
-            raise errors.illegal_call(f"{self.label}: detach while I/O is pending", "await it, or cancel_io_async()")
         assert self.hub is not None
         self._tell_owner()
         self.hub.unregister(self)

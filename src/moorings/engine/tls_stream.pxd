@@ -61,4 +61,4 @@ cdef class TlsStream(TcpStream):
     cdef _fail_writes(self)
     cpdef on_flush(self)
     @cython.locals(hub=Hub, count=Py_ssize_t, wire_readable=bint)
-    cdef _keep_buffered(self)
+    cpdef keep_buffered(self)

@@ -24,12 +24,12 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
-from moorings import errors
 from moorings.engine import descriptor
 from moorings.engine.interface import EndReason
 from moorings.engine.stream_reading import BULK_SIZE, STILL_RECEIVING
 from moorings.engine.tcp_stream import TcpStream
-from moorings.engine.tls_codec import FailureKind, TlsFailure, error_of
+from moorings.engine.tls_codec import FailureKind, TlsFailure, error_of, truncated_error
+from moorings.engine.tls_detaching import detach_tls
 from moorings.foundation.home import TURN_BYTES_LIMIT
 
 if TYPE_CHECKING:
@@ -300,11 +300,7 @@ class TlsStream(TcpStream):
         """FIN without close_notify: somebody may have cut off the end."""
         if self.end_reason == EndReason.OPEN:
             self.end_reason = EndReason.TRUNCATED
-        reason = (
-            f"{self.label}: the connection ended without TLS's close_notify; what the peer sent last may be missing, "
-            "so do not take what came for everything"
-        )
-        self.read_error = errors.make(errors.WSAECONNABORTED, reason)
+        self.read_error = truncated_error(self.label)
         self.readable = True
 
     def _failed(self, failure: TlsFailure) -> None:
@@ -389,7 +385,7 @@ class TlsStream(TcpStream):
             if self.phase == _CLOSING and self._has_unread():
                 return False  # the end will be an RST, which close_notify must not hide
             self.notified = True
-            self._keep_buffered()
+            self.keep_buffered()
             codec.close_notify()
             return True
         if self.shut_wanted:
@@ -532,7 +528,7 @@ class TlsStream(TcpStream):
         """Whether nothing more will come."""
         return self.eof or self.read_error is not None
 
-    def _keep_buffered(self) -> None:
+    def keep_buffered(self) -> None:
         """Decrypt what the session holds already: once it has said goodbye it would take that for a mistake."""
         hub = self.hub
         assert hub is not None
@@ -581,5 +577,5 @@ class TlsStream(TcpStream):
         self.session = self.codec = self.records = None
 
     def detach(self) -> Detached:
-        """Errors: ERROR_NOT_SUPPORTED: the keys are in this process, and a descriptor alone does not carry them."""
-        raise errors.not_supported(f"{self.label}: giving away a TLS connection", "kernel TLS in both directions")
+        """Let the kernel go on with TLS, and give the descriptor away: see `tls_detaching`."""
+        return detach_tls(self)

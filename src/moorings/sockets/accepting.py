@@ -36,6 +36,7 @@ from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
 from moorings.engine.tls_codec import TlsFailure, TlsSession
 from moorings.engine.tls_handshake import shake_hands
+from moorings.engine.tls_moving import movable
 from moorings.engine.tls_stream import TlsStream
 from moorings.foundation.background import report_from_worker, workers
 from moorings.names.endpoints import ANYWHERE
@@ -246,7 +247,7 @@ class Accepting:
     async def _shake_hands(self, secure: ssl.SSLContext, plain_socket: socket.socket, address: Any) -> None:
         try:
             async with asyncio.timeout(self.tls.handshake_timeout):
-                session = TlsSession(secure, server_side=True)
+                session = movable(TlsSession(secure, server_side=True), secure, server_side=True)
                 await shake_hands(plain_socket, session, str(self))
         except (TlsFailure, OSError):
             self.handshakes_failed += 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 # Multipath TCP (IPPROTO_MPTCP in linux/in.h) has no name in the socket module yet.
 _TCP_PROTOCOLS = (0, socket.IPPROTO_TCP, 262)
+_TCP_ULP = 31
 
 
 def check_adoptable(plain_socket: Any, member: str) -> int:
@@ -47,6 +48,14 @@ def check_adoptable(plain_socket: Any, member: str) -> int:
     finally:
         probe.detach()
     return descriptor
+
+
+def has_upper_layer(plain_socket: socket.socket) -> bool:
+    """Whether something sits on TCP in the kernel, such as TLS (TCP_ULP of linux/tcp.h)."""
+    try:
+        return bool(plain_socket.getsockopt(socket.IPPROTO_TCP, _TCP_ULP, 16).rstrip(b"\0"))
+    except OSError:
+        return False  # a kernel, or a sandbox, that does not know the question
 
 
 def take_over(plain_socket: socket.socket | int, descriptor: int, use: Callable[[socket.socket], object]) -> None:

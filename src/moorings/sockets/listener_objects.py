@@ -14,7 +14,7 @@ from moorings.sockets.connection import Connection, Settings, post, require_new
 from moorings.sockets.enums import SocketQualityOfService
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
 from moorings.sockets.stream_socket_control import check_buffer_size, check_hop_limit
-from moorings.sockets.tls_settings import as_key_log, check_alpn
+from moorings.sockets.tls_settings import as_key_log, check_alpn, check_transferable
 
 if TYPE_CHECKING:
     import ssl
@@ -178,6 +178,19 @@ class StreamSocketListenerControl(Object):
         self._accepting.tls.key_log = path
 
     @property
+    def transferable(self) -> bool:
+        """True: connections with TLS may move to another process, as `StreamSocketControl.transferable`; default False.
+
+        Not in WinRT. Errors: ERROR_NOT_SUPPORTED without the extra `tls`.
+        """
+        return self._accepting.tls.transferable
+
+    @transferable.setter
+    def transferable(self, value: bool) -> None:
+        self._require_new("transferable")
+        self._accepting.tls.transferable = check_transferable(value)
+
+    @property
     def handshake_timeout(self) -> float:
         """Seconds that a client has for its TLS handshake; default 60. Not in WinRT.
 
@@ -241,7 +254,13 @@ def make_secure(settings: ServerTlsSettings, certificate: Certificate) -> ssl.SS
     """
     from moorings.sockets.tls_context import server_context  # noqa: PLC0415 (only who uses TLS pays for it)
 
-    return server_context(certificate, settings.client_anchors, settings.alpn, settings.key_log)
+    return server_context(
+        certificate,
+        settings.client_anchors,
+        settings.alpn,
+        settings.key_log,
+        transferable=settings.transferable,
+    )
 
 
 def listener_control(accepting: Accepting) -> StreamSocketListenerControl:

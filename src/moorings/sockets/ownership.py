@@ -30,7 +30,8 @@ class BrokerMembers:
     def enable_transfer_ownership(self, task_id: Any, /, *action: Any) -> NoReturn:
         """Name the background task that the broker starts. Fails with E_NOTIMPL until the broker is built.
 
-        Errors: E_ILLEGAL_METHOD_CALL unless the socket is new. Source: WinRT EnableTransferOwnership.
+        It will also do what `control.transferable` does: a TLS connection moves only where that was asked for before
+        its handshake. Errors: E_ILLEGAL_METHOD_CALL unless the socket is new. Source: WinRT EnableTransferOwnership.
         """
         if len(action) > 1:
             raise invalid_parameter_count()

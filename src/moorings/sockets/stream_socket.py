@@ -29,7 +29,7 @@ from moorings.names.endpoints import check_target, get_endpoint_pairs
 from moorings.names.enums import HostNameSortOptions
 from moorings.names.host_name import HostName
 from moorings.names.service_names import parse_service_name
-from moorings.sockets.adopting import check_adoptable, take_over
+from moorings.sockets.adopting import check_adoptable, has_upper_layer, take_over
 from moorings.sockets.connection import (
     Connection,
     Settings,
@@ -400,7 +400,9 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
     def cancel_io_async(self) -> IAsyncAction:
         """End pending reads and writes with ERROR_OPERATION_ABORTED and keep the connection; no byte is lost.
 
-        Source: WinRT StreamSocket.CancelIOAsync. Cancellation: *nothing happened*.
+        On a TLS connection that may move (`control.transferable`) it also waits, for up to 5 s, until no record is
+        half received or half sent, so that `detach` can follow. Source: WinRT StreamSocket.CancelIOAsync. Cancellation:
+        *nothing happened*.
         """
         self._require("cancel_io_async")
         stream = self._connection.stream
@@ -409,6 +411,10 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
 
         async def cancel() -> None:
             stream.cancel_io()
+            if self._connection.tls is not None:
+                from moorings.sockets.tls_travel import until_movable  # noqa: PLC0415 (only who uses TLS pays for it)
+
+                await until_movable(stream)
 
         return start_operation(stream.home, cancel(), Kind.ACTION)
 
@@ -427,25 +433,40 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
         The receiver owns the descriptor, which is non-blocking, and sends `unsent` before anything else: the rest of a
         write that has ended while the system could not take it (empty after a `flush`).
 
-        Errors: E_ILLEGAL_METHOD_CALL while I/O is pending.
+        TLS goes on in the kernel for whoever has the descriptor; `tls` is what `adopt` is to know of it, without
+        secrets. That was to be asked for before: `control.transferable`.
+
+        Errors: E_ILLEGAL_METHOD_CALL while I/O is pending, or one direction of TLS has ended. ERROR_NOT_SUPPORTED with
+        the reason where a TLS connection has to stay, and goes on: nobody had asked, the kernel has no TLS or not with
+        this cipher, keys have been updated, half a record has come (`cancel_io_async` waits for the rest).
         """
         stream = self._stream("detach")
+
         if stream.home.on_home_thread():
-            return stream.detach()
+            return self._give(stream)
 
-        async def detach_there() -> Detached:
-            return stream.detach()
+        async def give_there() -> Detached:
+            return self._give(stream)
 
-        given_away: Detached = start_operation(stream.home, detach_there(), Kind.OPERATION).get()
+        given_away: Detached = start_operation(stream.home, give_there(), Kind.OPERATION).get()
         return given_away
 
+    def _give(self, stream: TcpStream) -> Detached:
+        given = stream.detach()
+        if self._connection.tls is None:
+            return given
+        from moorings.sockets.tls_travel import encode_facts  # noqa: PLC0415 (only who uses TLS pays for it)
+
+        return given._replace(tls=encode_facts(self._connection))
+
     @staticmethod
-    def from_socket(plain_socket: socket.socket | int, /, *, unread: bytes = b"") -> StreamSocket:
+    def from_socket(plain_socket: socket.socket | int, /, *, unread: bytes = b"", tls: bytes = b"") -> StreamSocket:
         """Take over a connected TCP socket, or its descriptor; on success it belongs to the new StreamSocket.
 
         `unread` are bytes that somebody already received; they are read first. Its options stay as they are, and
-        `control` shows them. Errors: TypeError for anything else; E_INVALIDARG when it is not a connected TCP socket,
-        or a TLS socket; nothing was taken over then.
+        `control` shows them. TLS that the kernel carries goes on; `tls` is what `detach` told of it, without which
+        `information` has no more than the version. Errors: TypeError for anything else; E_INVALIDARG when it is not a
+        connected TCP socket, or a TLS socket of Python's, or does not fit `tls`; nothing was taken over then.
         """
         descriptor = check_adoptable(plain_socket, "from_socket")
         received = memoryview(unread).tobytes()
@@ -455,7 +476,7 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
 
         def use(taken: socket.socket) -> None:
             result._connection.settings = settings_of(taken)
-            result._adopt(home, taken, taken.getpeername())
+            result._take_over(home, taken, tls)
             result._stream("from_socket").unread(received)
 
         def adopt() -> None:
@@ -470,6 +491,17 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
 
             start_operation(home, adopt_there(), Kind.ACTION).get()
         return result
+
+    def _take_over(self, home: Home, taken: socket.socket, tls: bytes) -> None:
+        remote = taken.getpeername()
+        if not tls and not has_upper_layer(taken):
+            self._adopt(home, taken, remote)
+            return
+        from moorings.sockets.tls_travel import kernel_stream  # noqa: PLC0415 (only who uses TLS pays for it)
+
+        stream = kernel_stream(hub_of(home), taken, self._connection, tls)
+        self._connection.opened(stream, remote)
+        self._attach(stream)
 
     # -- names -------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from moorings.foundation.projection import (
 from moorings.names.host_name import HostName
 from moorings.sockets.connection import Connection, State, require_new
 from moorings.sockets.enums import BLUETOOTH_LEVELS, SocketProtectionLevel, SocketQualityOfService
-from moorings.sockets.tls_settings import as_key_log, check_alpn
+from moorings.sockets.tls_settings import as_key_log, check_alpn, check_transferable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableSequence, Sequence
@@ -264,6 +264,20 @@ class StreamSocketControl(Object):
         path = as_key_log(value)
         self._require_no_handshake("key_log")
         self._change_tls(key_log=path)
+
+    @property
+    def transferable(self) -> bool:
+        """True: a TLS connection may move to another process later, by `detach()`; default False. Not in WinRT.
+
+        Plain TCP always may. The secrets of such a connection are kept in memory until it has moved or ended, and its
+        records are counted, which costs time. Errors: ERROR_NOT_SUPPORTED without the extra `tls`.
+        """
+        return self._connection.settings.tls.transferable
+
+    @transferable.setter
+    def transferable(self, value: bool) -> None:
+        self._require_no_handshake("transferable")
+        self._change_tls(transferable=check_transferable(value))
 
     def _change_tls(self, **changes: Any) -> None:
         settings = self._connection.settings

@@ -25,6 +25,7 @@ from moorings.engine.hub import hub_of
 from moorings.engine.layered_tls import LayeredTlsStream
 from moorings.engine.tls_codec import FailureKind, TlsFailure, TlsSession, error_of
 from moorings.engine.tls_handshake import shake_hands, shake_hands_over
+from moorings.engine.tls_moving import movable
 from moorings.engine.tls_stream import TlsStream
 from moorings.names.endpoints import endpoint_text
 from moorings.names.enums import HostNameType
@@ -95,6 +96,7 @@ class ClientHandshake:
             settings.client_certificate,
             self._alpn,
             settings.tls.key_log,
+            settings.tls.transferable,
         )
         self._ask = ask
         self._pins = settings.tls.pins
@@ -128,6 +130,7 @@ class ClientHandshake:
         Otherwise, and when this is cancelled, it has been ended. What came before is no part of TLS, as when TLS is
         started in mid-stream. Else as `run`.
         """
+        self._key = self._key._replace(transferable=False)  # it has no descriptor of its own
         try:
             if lower.stash_size():
                 raise injected(self._connection, lower.stash_size())
@@ -168,10 +171,12 @@ class ClientHandshake:
             sni = "" if self._is_address else self._name
             context = memory.full(self._key)
             asks = self._revocation is not None
-            return FullTlsSession(context, sni=sni, alpn=self._alpn, judge=self._judge, ask_staple=asks)
+            session = FullTlsSession(context, sni=sni, alpn=self._alpn, judge=self._judge, ask_staple=asks)
+            return movable(session, context)
         self._kept = memory.take_session(self._key, self._name, self._port)
         resumed = None if self._kept is None else self._kept.session
-        return TlsSession(memory.fast(self._key), server_name=self._name, resumed=resumed)
+        fast = memory.fast(self._key)
+        return movable(TlsSession(fast, server_name=self._name, resumed=resumed), fast)
 
     def _anchors(self) -> TrustAnchors:
         return memory_of(hub_of(self._home)).anchors(self._key.anchors)

@@ -20,6 +20,7 @@ from moorings.certificates.certificate import identity_pem
 from moorings.certificates.trust import TrustAnchors
 from moorings.engine.key_log import KeyLogWriter, attach_key_log
 from moorings.engine.tls_codec import RecordingSslObject, remember_requested_name
+from moorings.engine.tls_moving import keep_keys
 from moorings.sockets.enums import SocketProtectionLevel
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class ContextKey(NamedTuple):
     certificate: Certificate | None
     alpn: tuple[str, ...]
     key_log: str = ""
+    transferable: bool = False
 
     def versions(self) -> tuple[ssl.TLSVersion, ssl.TLSVersion]:
         """The lowest and the highest version to offer."""
@@ -127,8 +129,7 @@ class TlsMemory:
             context.set_alpn_protocols(list(key.alpn))
         if key.certificate is not None:
             load_identity(context, key.certificate)
-        if key.key_log:
-            attach_key_log(context, key.key_log)
+        _log_keys(context, key.key_log, transferable=key.transferable)
         return context
 
     def _make_full(self, key: ContextKey) -> Any:
@@ -143,14 +144,17 @@ class TlsMemory:
         from moorings.engine.tls_full_codec import make_full_context, show_identity, trust_der  # noqa: PLC0415
 
         lowest, highest = key.versions()
+        writer = KeyLogWriter(key.key_log) if key.key_log else None
         made = make_full_context(
             minimum=int(lowest),
             maximum=int(highest),
             ciphers=CIPHERS,
             options=int(_OPTIONS),
             partial_chain=int(ssl.VERIFY_X509_PARTIAL_CHAIN),
-            key_log=KeyLogWriter(key.key_log) if key.key_log else None,
+            key_log=writer,
         )
+        if key.transferable:
+            keep_keys(made, writer)
         anchors = self.anchors(key.anchors)
         for der in anchors.ders():
             trust_der(made, der)
@@ -214,9 +218,17 @@ def load_identity(context: ssl.SSLContext, certificate: Certificate) -> None:
 
 
 def server_context(
-    certificate: Certificate, client_anchors: TrustAnchors | None, alpn: tuple[str, ...], key_log: str = ""
+    certificate: Certificate,
+    client_anchors: TrustAnchors | None,
+    alpn: tuple[str, ...],
+    key_log: str = "",
+    *,
+    transferable: bool = False,
 ) -> ssl.SSLContext:
-    """The context of a listener. With `client_anchors` each client needs a certificate that leads there."""
+    """The context of a listener. With `client_anchors` each client needs a certificate that leads there.
+
+    The connections of a `transferable` one may move to other processes.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = POLICY_MINIMUM
     context.options |= _OPTIONS
@@ -230,6 +242,13 @@ def server_context(
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         client_anchors.load_into(context)
-    if key_log:
-        attach_key_log(context, key_log)
+    _log_keys(context, key_log, transferable=transferable)
     return context
+
+
+def _log_keys(context: ssl.SSLContext, key_log: str, *, transferable: bool) -> None:
+    """Secrets go to the program's log, and to ourselves where a connection may move: OpenSSL has one log only."""
+    if transferable:
+        keep_keys(context, KeyLogWriter(key_log) if key_log else None)
+    elif key_log:
+        attach_key_log(context, key_log)

@@ -29,6 +29,7 @@ __all__ = [
     "as_certificate",
     "as_key_log",
     "check_alpn",
+    "check_transferable",
     "facts_of",
     "level_of_version",
 ]
@@ -56,6 +57,8 @@ class TlsSettings(NamedTuple):
     """Whom to ask whether the server's certificate was revoked; None asks nobody."""
     key_log: str = ""
     """The file that gets the secrets of the session; "" for none."""
+    transferable: bool = False
+    """Whether the connection may move to another process later."""
 
 
 #: What all connections share that ask for nothing.
@@ -82,6 +85,7 @@ class ServerTlsSettings:
     certificate: Certificate | None = None
     client_anchors: TrustAnchors | None = None
     alpn: tuple[str, ...] = ()
+    transferable: bool = False
     handshake_timeout: float = HANDSHAKE_TIMEOUT
     key_log: str = ""
 
@@ -125,6 +129,15 @@ def check_alpn(names: Iterable[str]) -> tuple[str, ...]:
     if sum(len(name) + 1 for name in found) > ALPN_LIST_LIMIT:
         raise errors.invalid_argument(f"alpn: the names have more than {ALPN_LIST_LIMIT} bytes")
     return found
+
+
+def check_transferable(value: object) -> bool:
+    """Whether a connection may move. Errors: ERROR_NOT_SUPPORTED where it may, and the extra `tls` is missing."""
+    if value:
+        from moorings.certificates.libraries import require  # noqa: PLC0415 (only those who use TLS pay for it)
+
+        require("moving a TLS connection")
+    return bool(value)
 
 
 def as_certificate(value: Any, what: str) -> Certificate | None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from moorings.cli.checks.machine import PATIENCE, Machine
 from moorings.cli.checks.model import Finding, missing, off, ok
+from moorings.engine.kernel_tls import USUAL_SUITE, find_obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-# Numbers from linux/tcp.h, linux/udp.h, linux/socket.h: Python knows some of them only since 3.12, or not at all.
-TCP_ULP = 31
+# Numbers from linux/udp.h, linux/socket.h: Python knows some of them only since 3.12, or not at all.
 SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
@@ -88,15 +88,9 @@ def gro(machine: Machine) -> Finding:
 
 
 def kernel_tls(machine: Machine) -> Finding:
-    """The upper layer protocol "tls" on a connected socket; where it may, the kernel loads its module for that."""
-    with connected_pair(machine) as client:
-        try:
-            client.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"tls")
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return missing("the module tls is not loaded", "modprobe tls (a kernel with CONFIG_TLS)")
-            return missing(f"the kernel refuses: {error.strerror}", "a kernel with CONFIG_TLS")
-    return ok("the kernel takes it over")
+    """Both directions of a connected socket, with made-up keys; where it may, the kernel loads its module for that."""
+    obstacle = find_obstacle(USUAL_SUITE, machine.open_socket)
+    return ok("the kernel takes it over") if obstacle is None else missing(obstacle.found, obstacle.cure)
 
 
 def bluetooth(machine: Machine) -> Finding:
