@@ -18,6 +18,7 @@ HOT_MODULES = (
     "moorings.foundation.operation",
     "moorings.foundation._await_slots",
     "moorings.engine.hub",
+    "moorings.engine.sink",
     "moorings.engine.stream_reading",
     "moorings.engine.stream_writing",
     "moorings.engine.tcp_stream",

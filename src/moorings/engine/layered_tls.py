@@ -185,6 +185,8 @@ class LayeredTlsStream(TlsStream):
         if self.phase == _OPEN:
             if self.read_head is not None:
                 self._pump_reads()
+            elif self.sink is not None:
+                self._pump_sink()
         elif self.lingering is not None and not self.ending and not self.has_unsent():
             self.lingering.proceed()
 

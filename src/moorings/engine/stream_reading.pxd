@@ -2,6 +2,7 @@ cimport cython
 
 from moorings._native cimport Block, BufferBase, block_bytes, block_fills_buffer, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
 from moorings.engine.hub cimport Hub, Source
+from moorings.engine.sink cimport Sink
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 
@@ -29,6 +30,7 @@ cdef class ReadingStream(Source):
     cdef public object read_error
     cdef public object write_error
     cdef public object stash
+    cdef public Sink sink
     cdef public Py_ssize_t stash_start
     cdef public unsigned long long bytes_received
     cdef public unsigned long receive_calls
@@ -38,6 +40,13 @@ cdef class ReadingStream(Source):
     cpdef Operation fill(self)
     @cython.locals(outcome=int)
     cpdef submit_read(self, Operation operation)
+    cdef _arm(self)
+    cpdef give_to(self, Sink sink)
+    cpdef resume_sink(self)
+    @cython.locals(count=Py_ssize_t, sink=Sink, hub=Hub, block=Block)
+    cdef _pump_sink(self)
+    @cython.locals(count=Py_ssize_t, hub=Hub)
+    cdef Py_ssize_t _fetch(self, Py_ssize_t asked) except? -12345
     @cython.locals(home=Home)
     cdef int _serve(self, Operation operation) except -1
     @cython.locals(count=Py_ssize_t, wanted=Py_ssize_t)

@@ -26,6 +26,8 @@ from moorings.foundation.operation import Operation
 
 if TYPE_CHECKING:
     import cython
+
+    from moorings.engine.sink import Sink
 else:
     from moorings import _cython_stub as cython
 
@@ -109,6 +111,7 @@ class ReadingStream(Source):
         "readable",
         "receive_calls",
         "shut_wanted",
+        "sink",
         "stash",
         "stash_start",
         "write_error",
@@ -133,6 +136,7 @@ class ReadingStream(Source):
         self.shut_wanted = False
         self.stash: bytes | bytearray | None = None
         self.stash_start = 0
+        self.sink: Sink | None = None
         self.bytes_received = 0
         self.receive_calls = 0
 
@@ -172,6 +176,10 @@ class ReadingStream(Source):
         if self.phase != _OPEN:
             operation.finish(_ERROR, None, self.closed_error())
             return
+        if self.sink is not None:
+            error = errors.illegal_call(f"{self.label}: a read", "what arrives is given to somebody who takes it all")
+            operation.finish(_ERROR, None, error)
+            return
         can_go_on = self.readable or self.stash is not None or operation.count == 0
         if can_go_on and self.read_head is None:
             home = self.home
@@ -188,12 +196,74 @@ class ReadingStream(Source):
             assert self.read_tail is not None
             self.read_tail.next_operation = operation
         self.read_tail = operation
+        self._arm()
+        if can_go_on and self.hub is not None:
+            self.hub.defer(self)
+
+    def _arm(self) -> None:
+        """Hear of what arrives again."""
         if not self.armed:
             self.armed = True
             if self.hub is not None:
                 self.hub.change(self, EDGE_BOTH)
-        if can_go_on and self.hub is not None:
+
+    def give_to(self, sink: Sink | None) -> None:
+        """Give what arrives to `sink` from the next loop turn on, first of all what nobody has read; None ends that.
+
+        Errors: E_ILLEGAL_METHOD_CALL while a read is pending.
+        """
+        if self.read_head is not None:
+            raise errors.illegal_call(f"{self.label}: giving to a sink while a read is pending", "await it first")
+        self.sink = sink
+        if sink is not None:
+            self.resume_sink()
+
+    def resume_sink(self) -> None:
+        """Go on giving: the sink is not paused any more."""
+        self._arm()
+        if self.hub is not None:
             self.hub.defer(self)
+
+    def _pump_sink(self) -> None:
+        """Give the sink what has arrived, as far as it and the budget go."""
+        while True:
+            # Whoever was given something may have changed everything.
+            sink = self.sink
+            hub = self.hub
+            if sink is None or hub is None or sink.paused or self.phase != _OPEN:
+                return
+            if self.stash is not None:
+                sink.take_bytes(self.take_stash(len(self.stash)))
+                continue
+            if not self.readable:
+                return
+            if self.eof or self.read_error is not None:
+                self.sink = None
+                sink.ended()
+                return
+            if not self.home.has_budget():
+                hub.defer(self)
+                return
+            block = hub.block
+            assert block is not None
+            count = self._fetch(block.size)
+            if count > 0:
+                self.bytes_received += count
+                self.home.turn_bytes += count
+                sink.take(block, count)
+
+    def _fetch(self, asked: int) -> int:
+        """Receive into the loop's block: the number of bytes, 0 at the end, negative when there was nothing."""
+        hub = self.hub
+        assert hub is not None
+        assert hub.block is not None
+        count = receive_block(self.fd, self.plain_socket, hub.block, asked)
+        self.receive_calls += 1
+        if count <= 0:
+            self._nothing_received(count)
+        elif count < asked and not self.hang_up:
+            self.readable = False
+        return count
 
     def enter_read(self, operation: Operation) -> None:
         """`submit_read` as a callback."""

@@ -102,6 +102,9 @@ class TcpStream(WritingStream):
             if self.read_head is not None:
                 self.readable = True
                 self._pump_reads()
+            elif self.sink is not None and not self.sink.paused:
+                self.readable = True
+                self._pump_sink()
             elif self.readable and self.armed and self.phase == _OPEN and not self.hang_up:
                 # Nobody reads: one look is enough until somebody does.
                 self.armed = False
@@ -118,7 +121,10 @@ class TcpStream(WritingStream):
     def on_turn(self) -> None:
         if self.phase == _OPEN:
             self.on_flush()
-            self._pump_reads()
+            if self.sink is None:
+                self._pump_reads()
+            else:
+                self._pump_sink()
         elif self.phase == _CLOSING:
             self.on_flush()
             if self.phase == _CLOSING and self.write_head is None:

@@ -32,6 +32,7 @@ cdef class TlsStream(TcpStream):
 
     cpdef on_events(self, unsigned int mask)
     cdef _receive_waiting(self)
+    cdef Py_ssize_t _fetch(self, Py_ssize_t asked) except? -12345
     @cython.locals(asked=Py_ssize_t, wanted=Py_ssize_t, count=Py_ssize_t, options=int, hub=Hub)
     cdef Py_ssize_t _receive(self, Operation operation) except? -12345
     @cython.locals(count=Py_ssize_t, hub=Hub, buffered=bint)

@@ -167,6 +167,9 @@ class TlsStream(TcpStream):
             operation.report_progress(operation.done_bytes)
         return count
 
+    def _fetch(self, asked: int) -> int:
+        return self._decrypt(asked)
+
     def _decrypt(self, asked: int) -> int:
         """Up to `asked` bytes of plaintext into the loop's block: their number, 0 at the end, else negative."""
         if self.records is not None:
