@@ -19,6 +19,7 @@ from tests.engine.tls_pairs import (
     server_session,
     stream_and_wire,
 )
+from tests.engine.tls_records import HANDSHAKE, KEY_UPDATE, Forger, LoggedSession
 
 from moorings import Buffer, InputStreamOptions, errors
 from moorings.engine import kernel_tls
@@ -260,6 +261,44 @@ def test_an_answer_that_is_still_to_be_sent() -> None:
     client.feed(server.take_ciphertext())
     read(client)
     client.kernel_keys()
+
+
+@pytest.mark.parametrize("request_one", [False, True])
+def test_key_updates(request_one: bool) -> None:
+    client, server = movable_session("TLS 1.3", client=True), LoggedSession("TLS 1.3", client=False)
+    shake(client, server)
+    forger = Forger(server)
+    client.feed(forger.data(b"a"))
+    assert read(client) == b"a"
+    client.kernel_keys()
+    client.feed(forger.key_update(request=request_one))
+    assert read(client) == b""
+    assert refusal(client) == "a key update is pending"
+    client.feed(forger.data(b"b"))
+    assert read(client) == b"b"
+    assert "updated" in refusal(client)
+
+
+def test_our_own_answer_to_a_key_update() -> None:
+    client, server = movable_session("TLS 1.3", client=True), LoggedSession("TLS 1.3", client=False)
+    shake(client, server)
+    forger = Forger(server)
+    client.feed(forger.key_update(request=True))
+    assert read(client) == b""
+    client.incoming.restart()  # as if only the other direction had been looked at
+    client.write(b"c")
+    client.take_ciphertext()
+    assert "updated" in refusal(client)
+
+
+def test_a_key_update_behind_another_message_of_the_record() -> None:
+    client, server = movable_session("TLS 1.3", client=True), LoggedSession("TLS 1.3", client=False)
+    shake(client, server)
+    forger = Forger(server)
+    ticket = bytes(4) + bytes(4) + b"\1n" + b"\0\1t" + bytes(2)
+    client.feed(forger.record(HANDSHAKE, b"\4" + len(ticket).to_bytes(3, "big") + ticket + KEY_UPDATE))
+    assert read(client) == b""
+    assert refusal(client) == "a key update is pending"
 
 
 # -- the key log -----------------------------------------------------------------------------------------------------

@@ -14,13 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engine.tls_pairs import stream_and_wire
+from tests.engine.pairs import connected_sockets
+from tests.engine.tls_pairs import movable_session, secured, stream_and_wire
+from tests.engine.tls_records import (
+    FATAL,
+    HANDSHAKE,
+    HELLO_REQUEST,
+    INTERNAL_ERROR,
+    USER_CANCELED,
+    WARNING,
+    Forger,
+    LoggedSession,
+)
 from tests.lab.other_process import noise, send_order
 from tests.sockets.tls_servers import authority, server_certificate, trusts
 
 import moorings
 from moorings import EndReason
 from moorings.certificates.certificate import Certificate
+from moorings.engine.tls_handshake import shake_hands
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -264,6 +276,59 @@ async def test_the_moved_side_sees_a_changed_record(version: str, other: Other) 
         await wire.send_raw(bytes(bad))
         report = await task
         assert "changed on its way" in report["error"]
+
+
+@asynccontextmanager
+async def moving_and_forger(version: str) -> AsyncIterator[tuple[moorings.StreamSocket, socket.socket, Forger]]:
+    """Our client, the socket at the other end, and who makes any record for it."""
+    ours, theirs = connected_sockets()
+    session = LoggedSession(version, client=False)
+    theirs.setblocking(False)
+    mine = movable_session(version, client=True, ciphers="ECDHE+AESGCM" if version == "TLS 1.2" else "")
+    stream, _ = await asyncio.gather(secured(ours, mine, client=True), shake_hands(theirs, session, "the wire"))
+    with theirs:
+        yield stream, theirs, Forger(session)
+        stream.abort()
+
+
+@both_versions
+async def test_the_moved_side_tells_an_alert(version: str, other: Other) -> None:
+    async with moving_and_forger(version) as (ours, wire, forger):
+        task = asyncio.ensure_future(other.take(ours.detach(), receive=4, end="read"))
+        passed_over = forger.alert(WARNING, USER_CANCELED)
+        wire.send(passed_over + forger.data(b"data") + forger.alert(FATAL, INTERNAL_ERROR))
+        report = await task
+        assert report["received"] == sha256(b"data")
+        assert "internal error" in report["error"]
+        assert report["end_reason"] == "RESET"
+
+
+async def test_tickets_are_passed_over_but_not_for_ever(other: Other) -> None:
+    async with moving_and_forger("TLS 1.3") as (ours, wire, forger):
+        task = asyncio.ensure_future(other.take(ours.detach(), receive=4, end="read"))
+        ticket = b"\4\0\x0f\xfc" + bytes(4092)
+        wire.send(forger.record(HANDSHAKE, ticket) + forger.data(b"data"))
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            for _ in range(100):
+                await loop.sock_sendall(wire, forger.record(HANDSHAKE, ticket))
+        report = await task
+        assert report["received"] == sha256(b"data")
+        assert "records without data" in report["error"]
+
+
+@both_versions
+async def test_another_handshake_is_refused_or_breaks_the_protocol(version: str, other: Other) -> None:
+    async with moving_and_forger(version) as (ours, wire, forger):
+        task = asyncio.ensure_future(other.take(ours.detach(), receive=4, end="read"))
+        wire.send(forger.record(HANDSHAKE, HELLO_REQUEST) + forger.data(b"data"))
+        if version == "TLS 1.2":
+            wire.send(forger.alert(WARNING, 0))
+        report = await task
+        if version == "TLS 1.2":
+            assert (report["received"], report["end_reason"]) == (sha256(b"data"), "CLOSED_BY_PEER")
+        else:
+            assert "handshake message of type 0" in report["error"]
 
 
 @both_versions

@@ -19,6 +19,5 @@ cdef class KernelTlsStream(TcpStream):
 
     cdef _nothing_received(self, Py_ssize_t count)
     cdef _take_record(self)
-    cdef _failed(self, object failure)
     cdef _send_queue(self)
     cdef _send_fin(self)

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.engine import descriptor, kernel_tls
-from moorings.engine.interface import EndReason
 from moorings.engine.stream_writing import WritingStream
 from moorings.engine.tcp_stream import TcpStream
-from moorings.engine.tls_codec import FailureKind, TlsFailure, error_of, truncated_error
+from moorings.engine.tls_codec import FailureKind, TlsFailure
+from moorings.engine.tls_ending import fail, truncate
 from moorings.engine.tls_keys import ALERT, APPLICATION_DATA, HANDSHAKE
 from moorings.engine.tls_posthandshake import FollowUps, judge_alert
 from moorings.engine.tls_stream import TLS_IDLE_LIMIT
@@ -86,9 +86,9 @@ class KernelTlsStream(TcpStream):
         if count == _EIO:
             self._take_record()
         elif count in _BAD_RECORDS:
-            self._failed(TlsFailure(FailureKind.RECORD, "the kernel cannot decrypt it"))
+            fail(self, TlsFailure(FailureKind.RECORD, "the kernel cannot decrypt it"))
         elif count == 0:
-            self._truncated()
+            truncate(self)
         else:
             TcpStream._nothing_received(self, count)
 
@@ -111,20 +111,20 @@ class KernelTlsStream(TcpStream):
             self.idle_bytes = 0
         self.idle_bytes += len(data)
         if self.idle_bytes > TLS_IDLE_LIMIT:
-            self._failed(TlsFailure(FailureKind.PROTOCOL, "it sends nothing but records without data"))
+            fail(self, TlsFailure(FailureKind.PROTOCOL, "it sends nothing but records without data"))
         elif kind == ALERT:
             self._take_alert(data)
         elif kind == HANDSHAKE:
             self._take_handshake(data)
         elif kind != APPLICATION_DATA or data:
-            self._failed(TlsFailure(FailureKind.PROTOCOL, f"a record of type {kind}"))
+            fail(self, TlsFailure(FailureKind.PROTOCOL, f"a record of type {kind}"))
         else:
-            self._truncated()
+            truncate(self)
 
     def _take_alert(self, data: bytes) -> None:
         ends, failure = judge_alert(data, self.follow_ups.version)
         if failure is not None:
-            self._failed(failure)
+            fail(self, failure)
         elif ends:
             TcpStream._nothing_received(self, 0)
 
@@ -133,30 +133,10 @@ class KernelTlsStream(TcpStream):
             asks = self.follow_ups.take(data)
         except TlsFailure as failure:
             self._alert(_FATAL, _INTERNAL_ERROR)
-            self._failed(failure)
+            fail(self, failure)
             return
         if asks:
             self._alert(_WARNING, _NO_RENEGOTIATION)
-
-    def _truncated(self) -> None:
-        """FIN without close_notify: somebody may have cut off the end."""
-        if self.end_reason == EndReason.OPEN:
-            self.end_reason = EndReason.TRUNCATED
-        self.read_error = truncated_error(self.label)
-        self.readable = True
-
-    def _failed(self, failure: TlsFailure) -> None:
-        """TLS cannot go on: every read and write from now on is told."""
-        error = error_of(failure, f"{self.label}: TLS failed")
-        self.session_failed = True
-        self.read_error = error
-        if self.write_error is None:
-            self.write_error = error
-        if self.end_reason in (EndReason.OPEN, EndReason.CLOSED_BY_PEER):
-            self.end_reason = EndReason.RESET if failure.kind is FailureKind.ALERT else EndReason.ABORTED
-        self.readable = True
-        if self.hub is not None:
-            self.hub.mark_dirty(self)
 
     def has_ended(self) -> bool:
         """Whether nothing more will come."""

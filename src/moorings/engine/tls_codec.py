@@ -28,7 +28,6 @@ __all__ = [
     "TlsSession",
     "error_of",
     "remember_requested_name",
-    "truncated_error",
 ]
 
 #: Plaintext bytes of one record at most (RFC 8446 section 5.1).
@@ -94,15 +93,6 @@ def error_of(failure: TlsFailure, what: str) -> errors.CodedError:
     """The exception for a failure; `what` names the connection and what was being done."""
     reason = f"{what}: {_NEXT_STEPS[failure.kind]} ({failure.text})"
     return errors.make(_CODES[failure.kind], reason, cause=failure)
-
-
-def truncated_error(label: object) -> errors.CodedError:
-    """What a read gets where the stream ended without close_notify."""
-    reason = (
-        f"{label}: the connection ended without TLS's close_notify; what the peer sent last may be missing, "
-        "so do not take what came for everything"
-    )
-    return errors.make(errors.WSAECONNABORTED, reason)
 
 
 def failure_of(reason: str, text: str, verify_code: int = 0) -> TlsFailure:

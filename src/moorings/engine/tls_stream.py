@@ -25,11 +25,11 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from moorings.engine import descriptor
-from moorings.engine.interface import EndReason
 from moorings.engine.stream_reading import BULK_SIZE, STILL_RECEIVING
 from moorings.engine.tcp_stream import TcpStream
-from moorings.engine.tls_codec import FailureKind, TlsFailure, error_of, truncated_error
+from moorings.engine.tls_codec import FailureKind, TlsFailure
 from moorings.engine.tls_detaching import detach_tls
+from moorings.engine.tls_ending import fail, truncate
 from moorings.foundation.home import TURN_BYTES_LIMIT
 
 if TYPE_CHECKING:
@@ -300,24 +300,12 @@ class TlsStream(TcpStream):
             self._nothing_received(count)
 
     def _truncated(self) -> None:
-        """FIN without close_notify: somebody may have cut off the end."""
-        if self.end_reason == EndReason.OPEN:
-            self.end_reason = EndReason.TRUNCATED
-        self.read_error = truncated_error(self.label)
-        self.readable = True
+        """FIN without close_notify."""
+        truncate(self)
 
     def _failed(self, failure: TlsFailure) -> None:
-        """The session cannot go on: every read and write from now on is told; the peer gets an alert."""
-        error = error_of(failure, f"{self.label}: TLS failed")
-        self.session_failed = True
-        self.read_error = error
-        if self.write_error is None:
-            self.write_error = error
-        if self.end_reason in (EndReason.OPEN, EndReason.CLOSED_BY_PEER):
-            self.end_reason = EndReason.RESET if failure.kind is FailureKind.ALERT else EndReason.ABORTED
-        self.readable = True
-        if self.hub is not None:
-            self.hub.mark_dirty(self)
+        """The session cannot go on; the peer gets an alert."""
+        fail(self, failure)
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
