@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import ssl
 import subprocess
 import sys
@@ -252,3 +253,30 @@ async def test_small_reads_of_big_records_take_turns_with_other_connections(vers
             also += await fourth.read_exactly(min(7_001, len(second) - len(also)))
         assert (found, also) == (first, second)
         await asyncio.gather(*writes)
+
+
+COLLECTED = """
+import gc
+from moorings.engine._records import records_of
+from tests.engine.tls_pairs import shaken
+
+class Holder:
+    pass
+
+for version in ("TLS 1.2", "TLS 1.3"):
+    holder = Holder()
+    client, server = shaken(version)
+    holder.itself, holder.records = holder, records_of(client)
+    del holder, client, server
+    gc.collect()
+"""
+
+
+@native_only
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_the_garbage_collector_may_take_a_session_in_any_order() -> None:
+    """The BIO was used after the collector had freed it with the session; only a judge of memory can see that."""
+    environment = {**os.environ, "PYTHONMALLOC": "malloc"}
+    command = ["valgrind", "-q", "--undef-value-errors=no", "--error-exitcode=9", sys.executable, "-c", COLLECTED]
+    judged = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert judged.returncode == 0, judged.stderr

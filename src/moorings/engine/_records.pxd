@@ -10,6 +10,7 @@ cdef Py_ssize_t FAILED
 
 cdef class Records:
     cdef object made
+    cdef object inner
     cdef void *ssl
     cdef void *bio
     cdef Wire wire

@@ -17,6 +17,8 @@ All is done with the GIL held, and nothing here calls Python but for OpenSSL's o
 from a list for that reason, not shared.
 """
 
+cimport cython
+
 import _ssl
 import os
 import ssl
@@ -144,6 +146,7 @@ cdef long _bio_control(void *bio, int verb, long number, void *pointer) noexcept
 
 # -- one session -----------------------------------------------------------------------------------------------------
 
+@cython.no_gc_clear  # `__dealloc__` needs the BIO, so the collector must leave us `inner`, which has it
 cdef class Records:
     """The records of one session: the calls of a `TlsSession` after its handshake, and two that do I/O as well."""
 
@@ -542,6 +545,7 @@ cdef Records _take_over(object made, object incoming, object outgoing):
     BIO_set_init(bio, 1)
     SSL_set_bio(socket.ssl, bio, bio)  # both places share the one reference, which is theirs now
     records.made = made
+    records.inner = inner
     records.ssl = socket.ssl
     records.bio = bio
     records.more = SSL_pending(socket.ssl) > 0
