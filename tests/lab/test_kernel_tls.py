@@ -388,3 +388,33 @@ async def test_closing_before_the_peer_has_read_loses_nothing(version: str, file
         moved.close()
         assert sha256(await read_to_end(server)) == sha256(data)
         assert server.end_reason == EndReason.CLOSED_BY_PEER
+
+
+@both_versions
+async def test_moving_in_the_middle_of_both_streams(version: str, files: Path) -> None:
+    """Each side moves while the other one sends: what is under way, in whatever pieces, is not lost."""
+    data = noise(5, BULK // 4)
+    pieces = [data[start : start + 70_001] for start in range(0, len(data), 70_001)]
+
+    async def move(stream: moorings.StreamSocket) -> moorings.StreamSocket:
+        await stream.flush()
+        await stream.cancel_io_async()
+        return await moorings.adopt(stream.detach())
+
+    async def talk(stream: moorings.StreamSocket, turn: int) -> str:
+        """Send and receive by turns, and move twice on the way."""
+        received = bytearray()
+        for number, piece in enumerate(pieces):
+            stream.write(piece)
+            received += await stream.read(1 << 16)
+            if number in {turn, turn + 3}:
+                stream = await move(stream)
+        await stream.flush()
+        while len(received) < len(data):
+            received += await stream.read(1 << 16)
+        await stream.aclose()
+        return sha256(received)
+
+    async with pair(files, version) as both:
+        found = await asyncio.gather(talk(both[0], 2), talk(both[1], 9))
+    assert found == [sha256(data)] * 2

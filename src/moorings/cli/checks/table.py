@@ -35,7 +35,7 @@ CHECKS = (
     Check("OpenSSL", "tls:// connections", tls.openssl),
     Check("tls extra", "TLS servers, and all that is wrong with a certificate", tls.extra),
     Check("trust store", "servers whose authority is known here", tls.trust),
-    Check("kernel TLS", "TLS connections that another process can take over", kernel.kernel_tls, used=False),
+    Check("kernel TLS", "TLS connections that another process can take over", kernel.kernel_tls),
     Check("Bluetooth", "RFCOMM sockets", kernel.bluetooth, used=False),
     Check("BlueZ", "finding and pairing Bluetooth devices", services.bluez, used=False),
     Check("wpa_supplicant", "Wi-Fi Direct", services.wpa_supplicant, used=False),
