@@ -14,6 +14,7 @@ __all__ = ["HOT_MODULES"]
 HOT_MODULES = (
     "moorings._native",
     "moorings._native_datagrams",
+    "moorings._native_web_sockets",
     "moorings.foundation.home",
     "moorings.foundation.operation",
     "moorings.foundation._await_slots",
@@ -31,6 +32,8 @@ HOT_MODULES = (
     "moorings.engine.datagram",
     "moorings.engine.datagram_sending",
     "moorings.engine.datagram_port",
+    "moorings.protocols.web_socket_frames",
+    "moorings.protocols.web_socket_sending",
     "moorings.streams.buffer",
     "moorings.sockets.socket_streams",
     "moorings.sockets.datagram_streams",
