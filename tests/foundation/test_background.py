@@ -83,14 +83,17 @@ class FakeEngine:
 def test_shutting_down_waits_for_what_was_handed_over_but_not_for_ever(
     looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "EXIT_DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(background, "EXIT_DRAIN_SECONDS", 0.5)
     own = BackgroundLoop()
     home = own.home()
     engine = FakeEngine(looks)
     home.engine = engine
     own.shut_down()
     assert home.loop.is_closed()
-    assert engine.looks == (-1 if looks == 3 else looks - 50)
+    if looks == 3:
+        assert engine.looks == -1
+    else:  # (a busy machine has less than that before the deadline)
+        assert looks - 50 <= engine.looks < looks
     assert engine.abandoned
 
 
