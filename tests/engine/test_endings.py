@@ -44,8 +44,8 @@ PEERS = ["answers", "is silent", "resets", "half-closes", "reads late", "leaves 
 class Held:
     """The one reference to a socket, so that it can be dropped."""
 
-    def __init__(self, ours: socket.socket) -> None:
-        self.socket: StreamSocket | None = StreamSocket.from_socket(ours)
+    def __init__(self, ours: socket.socket | StreamSocket) -> None:
+        self.socket: StreamSocket | None = ours if isinstance(ours, StreamSocket) else StreamSocket.from_socket(ours)
         assert self.socket is not None
         self.stream = self.socket._connection.stream
         assert self.stream is not None

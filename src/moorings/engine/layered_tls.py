@@ -15,6 +15,7 @@ of the lowest descriptor, for looking only.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from moorings import errors
@@ -138,8 +139,13 @@ class LayeredTlsStream(TlsStream):
     def _send_wire(self) -> int:
         if not self.wire_sent and self.send_failure is None:
             lower = self.lower
-            operation = lower.write(self.wire, self.wire_size)
             self.send_calls += 1
+            if self.home.loop.is_closed():
+                # It is queued, although nobody can be told to send it: the close below, which comes next, does.
+                with suppress(OSError, RuntimeError):
+                    lower.write(self.wire, self.wire_size)
+                return self.wire_size
+            operation = lower.write(self.wire, self.wire_size)
             lower.prepare_wait(operation)
             if not operation.done():
                 operation.hook = self._sent
