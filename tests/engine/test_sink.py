@@ -228,7 +228,7 @@ async def test_reading_and_giving_at_the_same_time_are_refused() -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_flood_lets_others_run(transport: str) -> None:
-    """Within one turn no more is given than the turn's budget; then others have theirs."""
+    """Within one turn no more is given than the budgets of its call-backs; then others have theirs."""
     async with pair(transport) as (ours, theirs):
         turn = 0
         given: dict[int, int] = {}
@@ -245,7 +245,19 @@ async def test_a_flood_lets_others_run(transport: str) -> None:
                 turn += 1
                 await asyncio.sleep(0)
         await writing
-        assert max(given.values()) <= 2 * TURN_BYTES_LIMIT
+        assert max(given.values()) <= 4 * TURN_BYTES_LIMIT
+
+
+@pytest.mark.parametrize("transport", ["TCP", "TLS 1.3"])
+async def test_the_descriptor_stays_while_somebody_is_given_what_arrives(transport: str) -> None:
+    async with pair(transport) as (ours, theirs):
+        sink = Collector()
+        stream_of(ours).give_to(sink)
+        with pytest.raises(OSError, match=r"pending|TLS") as caught:
+            stream_of(ours).detach()
+        assert caught.value.winerror in {errors.E_ILLEGAL_METHOD_CALL, errors.ERROR_NOT_SUPPORTED}
+        await theirs.write(b"goes on")
+        await sink.until(lambda: sink.data == b"goes on")
 
 
 async def test_the_base_has_nothing_to_say() -> None:

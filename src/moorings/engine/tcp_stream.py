@@ -397,8 +397,8 @@ class TcpStream(WritingStream):
         return self.phase == _CLOSED
 
     def busy(self) -> bool:
-        """True while a read or a write is pending."""
-        return self.read_head is not None or self.write_head is not None
+        """True while a read or a write is pending, or somebody is given what arrives."""
+        return self.read_head is not None or self.write_head is not None or self.sink is not None
 
     def detach(self) -> Detached:
         """Give the descriptor away, with what was read but not taken, and what was handed over but not sent.
@@ -418,7 +418,7 @@ class TcpStream(WritingStream):
         """E_ILLEGAL_METHOD_CALL while I/O is pending. (A write that has ended is not, even if its rest is queued.)"""
         head = self.write_head
         handed_over = head is None or (head.state == _COMPLETED and head.next_operation is None)
-        if self.read_head is not None or not handed_over:
+        if self.read_head is not None or not handed_over or self.sink is not None:
             raise errors.illegal_call(f"{self.label}: detach while I/O is pending", "await it, or cancel_io_async()")
 
     def let_go(self) -> Detached:
