@@ -24,6 +24,7 @@ HOT_MODULES = (
     "moorings.engine.stream_writing",
     "moorings.engine.tcp_stream",
     "moorings.engine._openssl",
+    "moorings.engine._ciphertext",
     "moorings.engine._records",
     "moorings.engine.tls_stream",
     "moorings.engine.listener",

@@ -10,6 +10,8 @@ cdef int (*SSL_get_error)(const void *, int) noexcept
 cdef int (*SSL_pending)(const void *) noexcept
 cdef int (*SSL_shutdown)(void *) noexcept
 cdef int (*SSL_do_handshake)(void *) noexcept
+cdef long (*SSL_ctrl)(void *, int, long, void *) noexcept
+cdef int (*SSL_free_buffers)(void *) noexcept
 cdef void *(*SSL_get_rbio)(const void *) noexcept
 cdef void *(*SSL_get_wbio)(const void *) noexcept
 cdef void (*SSL_set_bio)(void *, void *, void *) noexcept
@@ -32,6 +34,9 @@ cdef const char *(*ERR_reason_error_string)(unsigned long) noexcept
 cdef enum:
     SSL_ERROR_WANT_READ = 2
     SSL_ERROR_ZERO_RETURN = 6
+    SSL_CTRL_MODE = 33
+    SSL_CTRL_CLEAR_MODE = 78
+    SSL_MODE_RELEASE_BUFFERS = 0x10
     BIO_TYPE_SOURCE_SINK = 0x400
     BIO_FLAGS_READ = 1
     BIO_FLAGS_RWS = 7

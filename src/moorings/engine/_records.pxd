@@ -1,10 +1,5 @@
-from moorings._native cimport Block
-
-cdef struct Wire:
-    # The memory behind a BIO: ciphertext to read, and where ciphertext goes while a call is under way.
-    const char *source
-    Py_ssize_t left
-    void *sink
+from moorings._native cimport Block, BufferBase
+from moorings.engine._ciphertext cimport Wire
 
 cdef Py_ssize_t FAILED
 
@@ -21,9 +16,15 @@ cdef class Records:
     cdef readonly bint more
     cdef readonly bint ended
     cdef readonly str reason
+    cdef int slot
+    cdef bint partial
+    cdef bytes found
 
     cdef Py_ssize_t receive(self, int fd, Block block, Py_ssize_t asked) except? -12345
     cdef Py_ssize_t decrypt(self, Block block, Py_ssize_t asked) except? -12345
+    cdef Py_ssize_t _bound(self, Py_ssize_t asked) noexcept
+    cdef Py_ssize_t decrypt_to(self, BufferBase target, Py_ssize_t offset, Py_ssize_t asked) except? -12345
+    cdef Py_ssize_t decrypt_new(self, Py_ssize_t asked) except? -12345
     cdef Py_ssize_t encrypt_and_send(self, int fd, object data, Py_ssize_t start, Py_ssize_t size) except? -12345
     cpdef feed(self, object ciphertext)
     cpdef Py_ssize_t wants_send(self) except -1

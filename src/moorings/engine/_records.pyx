@@ -5,16 +5,15 @@ Theory of operation
 -------------------
 `ssl` makes the session and does the handshake. Then `records_of` takes the session's I/O over: it puts a BIO of its own
 in the place of the two memory BIOs, and calls the functions of the very libssl that Python's `_ssl` module has loaded,
-found through that module's handle. The BIO copies nothing by itself: it reads from where `receive` has put the
-ciphertext, and writes to a *sink*, a buffer that somebody holds for the time of one call. The SSLObject lives on, for
-facts; whoever reads or writes through it finds nothing, since no call is under way then.
+found through that module's handle. The BIO (`_ciphertext.pyx`) reads from where `receive` has put the ciphertext, and
+writes to the sink of the call that is under way. The SSLObject lives on, for facts; whoever reads or writes through it
+finds nothing, since no call is under way then.
 
 What this assumes is looked at once, when the first session comes: known interpreters, where the pointers are in their
-objects, the functions (`_openssl.pyx`), and a try with a session that is thrown away. Where anything is otherwise, `records_of` gives None,
-`status` says why, and the session goes on through `ssl`.
+objects, the functions (`_openssl.pyx`), and a try with a session that is thrown away. Where anything is otherwise,
+`records_of` gives None, `status` says why, and the session goes on through `ssl`.
 
-All is done with the GIL held, and nothing here calls Python but for OpenSSL's own call-backs into `ssl`; sinks are taken
-from a list for that reason, not shared.
+All is done with the GIL held, and nothing here calls Python but for OpenSSL's own call-backs into `ssl`.
 """
 
 cimport cython
@@ -28,29 +27,28 @@ import sysconfig
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
-from cpython.ref cimport PyObject
+from cpython.ref cimport PyObject, Py_XDECREF
 from libc.errno cimport EINTR, errno
 from libc.string cimport memcpy
 
 from moorings._native cimport Block, BufferBase
+from moorings.engine._ciphertext cimport Sink, give_back, new_bio, send_some, take_sink
 from moorings.engine._openssl cimport (
-    BIO_CTRL_FLUSH, BIO_CTRL_PENDING, BIO_FLAGS_READ, BIO_FLAGS_RWS, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK,
-    BIO_clear_flags, BIO_get_data, BIO_get_new_index, BIO_meth_new, BIO_meth_set_ctrl, BIO_meth_set_read,
-    BIO_meth_set_write, BIO_new, BIO_set_data, BIO_set_flags, BIO_set_init, ERR_clear_error, ERR_peek_last_error,
-    ERR_reason_error_string, SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_do_handshake, SSL_get_error,
-    SSL_get_rbio, SSL_get_wbio, SSL_pending, SSL_read_ex, SSL_set_bio, SSL_shutdown, SSL_write_ex, load
+    BIO_set_data, ERR_clear_error, ERR_peek_last_error, ERR_reason_error_string, SSL_CTRL_CLEAR_MODE, SSL_CTRL_MODE,
+    SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_MODE_RELEASE_BUFFERS, SSL_ctrl, SSL_do_handshake, SSL_free_buffers,
+    SSL_get_error, SSL_get_rbio, SSL_get_wbio, SSL_pending, SSL_read_ex, SSL_set_bio, SSL_shutdown, SSL_write_ex, load
 )
 
 from moorings.engine.tls_codec import failure_of
 
 
+cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) noexcept
+    int resize_bytes "_PyBytes_Resize"(PyObject **value, Py_ssize_t size) noexcept
+
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT
-    int MSG_NOSIGNAL
     Py_ssize_t c_recv "recv"(int fd, void *data, size_t length, int flags)
-    Py_ssize_t c_send "send"(int fd, const void *data, size_t length, int flags)
-
-cdef void *_method = NULL
 
 FAILED = -1000000
 
@@ -59,89 +57,53 @@ cdef enum:
     RECORD = 16384  # plaintext of one record at most (RFC 8446 section 5.1)
     OVERHEAD = 600  # and what else of it is on the wire
     ROOM = 20480  # more than the part of one record that OpenSSL may hold already
-    SINK_SIZE = 69632
 
 
-# -- sinks -----------------------------------------------------------------------------------------------------------
+# -- warm sessions ---------------------------------------------------------------------------------------------------
 
-cdef struct Sink:
-    char *data
-    Py_ssize_t used
-    Py_ssize_t size
-    Sink *next
+# OpenSSL frees a session's buffers, of 17 KiB each, whenever they are empty, and takes new ones for the next record. The
+# sessions that were used last keep theirs.
+cdef enum:
+    WARM = 64
 
-cdef Sink *_spare_sinks = NULL
-
-
-cdef Sink *_take_sink() except NULL:
-    global _spare_sinks
-    cdef Sink *sink = _spare_sinks
-    if sink is not NULL:
-        _spare_sinks = sink.next
-        sink.used = 0
-        return sink
-    sink = <Sink *>PyMem_RawMalloc(sizeof(Sink))
-    if sink is NULL:
-        raise MemoryError
-    sink.data = <char *>PyMem_RawMalloc(SINK_SIZE)
-    if sink.data is NULL:
-        PyMem_RawFree(sink)
-        raise MemoryError
-    sink.size = SINK_SIZE
-    sink.used = 0
-    return sink
+cdef PyObject *_warm[WARM]
+cdef bint _used[WARM]
+cdef int _hand = 0
+for _index in range(WARM):
+    _warm[_index] = NULL
+    _used[_index] = False
 
 
-cdef void _give_back(Sink *sink) noexcept:
-    global _spare_sinks
-    sink.next = _spare_sinks
-    _spare_sinks = sink
+cdef void _cool(int slot) noexcept:
+    """Let OpenSSL free the buffers of the session in a slot; the slot is free then."""
+    cdef Records records
+    if _warm[slot] is NULL:
+        return
+    records = <Records>_warm[slot]
+    _warm[slot] = NULL
+    records.slot = -1
+    SSL_ctrl(records.ssl, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS, NULL)
+    SSL_free_buffers(records.ssl)  # where they are not empty they are freed later
 
 
-# -- the BIO ---------------------------------------------------------------------------------------------------------
-
-cdef int _bio_read(void *bio, char *target, int wanted) noexcept:
-    cdef Wire *wire = <Wire *>BIO_get_data(bio)
-    BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY)
-    if wire is NULL or wire.left == 0:
-        BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY)
-        return -1
-    if wanted > wire.left:
-        wanted = <int>wire.left
-    if wanted <= 0:
-        return 0
-    memcpy(target, wire.source, wanted)
-    wire.source += wanted
-    wire.left -= wanted
-    return wanted
-
-
-cdef int _bio_write(void *bio, const char *data, int size) noexcept:
-    cdef Wire *wire = <Wire *>BIO_get_data(bio)
-    cdef Sink *sink
-    cdef char *larger
-    BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY)
-    if wire is NULL or wire.sink is NULL or size <= 0:
-        return -1
-    sink = <Sink *>wire.sink
-    if size > sink.size - sink.used:
-        larger = <char *>PyMem_RawRealloc(sink.data, 2 * sink.size + size)
-        if larger is NULL:
-            return -1
-        sink.data = larger
-        sink.size = 2 * sink.size + size
-    memcpy(sink.data + sink.used, data, size)
-    sink.used += size
-    return size
-
-
-cdef long _bio_control(void *bio, int verb, long number, void *pointer) noexcept:
-    cdef Wire *wire = <Wire *>BIO_get_data(bio)
-    if verb == BIO_CTRL_FLUSH:
-        return 1
-    if verb == BIO_CTRL_PENDING and wire is not NULL:
-        return wire.left
-    return 0
+cdef void _warm_up(Records records) noexcept:
+    """Give a session the slot of one that was not used since the hand came by."""
+    global _hand
+    cdef int tries
+    for tries in range(2 * WARM):
+        _hand = (_hand + 1) % WARM
+        if _warm[_hand] is NULL:
+            break
+        if not _used[_hand] and (<Records>_warm[_hand]).wire.sink is NULL:  # else a call is under way on another thread
+            break
+        _used[_hand] = False
+    else:
+        return
+    _cool(_hand)
+    _warm[_hand] = <PyObject *>records
+    _used[_hand] = True
+    records.slot = _hand
+    SSL_ctrl(records.ssl, SSL_CTRL_CLEAR_MODE, SSL_MODE_RELEASE_BUFFERS, NULL)
 
 
 # -- one session -----------------------------------------------------------------------------------------------------
@@ -155,12 +117,18 @@ cdef class Records:
         self.wire.source = NULL
         self.wire.left = 0
         self.wire.sink = NULL
+        self.wire.fd = -1
+        self.wire.error = 0
         self.kept = self.answer = NULL
         self.answer_size = 0
-        self.drained = self.more = self.ended = False
+        self.drained = self.more = self.partial = self.ended = False
         self.reason = ""
+        self.found = None
+        self.slot = -1
 
     def __dealloc__(self):
+        if self.slot >= 0:
+            _warm[self.slot] = NULL
         if self.bio is not NULL:
             BIO_set_data(self.bio, NULL)
         PyMem_RawFree(self.kept)
@@ -199,6 +167,40 @@ cdef class Records:
             asked = block.size
         return self._read(block.data, asked)
 
+    cdef Py_ssize_t _bound(self, Py_ssize_t asked) noexcept:
+        """How many bytes of plaintext there may be: no more memory is taken than that."""
+        cdef Py_ssize_t most = self.wire.left
+        if self.more or self.partial:
+            most += RECORD
+        return asked if asked < most else most
+
+    cdef Py_ssize_t decrypt_to(self, BufferBase target, Py_ssize_t offset, Py_ssize_t asked) except? -12345:
+        """`decrypt` to a place in a buffer."""
+        cdef Py_ssize_t count
+        if asked > target.limit - offset:
+            asked = target.limit - offset
+        asked = self._bound(asked)
+        target.reserve(offset + asked)
+        count = self._read(target.data + offset, asked)
+        if count > 0 and offset + count > target.filled:
+            target.filled = offset + count
+        return count
+
+    cdef Py_ssize_t decrypt_new(self, Py_ssize_t asked) except? -12345:
+        """`decrypt` to bytes of their own, `found`."""
+        cdef Py_ssize_t count
+        asked = self._bound(asked)
+        cdef PyObject *found = new_bytes(NULL, asked)
+        if found is NULL:
+            raise MemoryError
+        count = self._read(PyBytes_AS_STRING(<object>found), asked)
+        if count > 0 and resize_bytes(&found, count) == 0:
+            self.found = <bytes>found
+        elif count > 0:
+            raise MemoryError
+        Py_XDECREF(found)
+        return count
+
     cdef Py_ssize_t encrypt_and_send(self, int fd, object data, Py_ssize_t start, Py_ssize_t size) except? -12345:
         """Encrypt `size` bytes of `data` and send them: 0, a negative errno, or FAILED.
 
@@ -206,10 +208,13 @@ cdef class Records:
         """
         cdef BufferBase base
         cdef Py_buffer view
-        cdef Sink *sink = _take_sink()
+        cdef Sink *sink = take_sink()
         cdef Py_ssize_t count = 0
         cdef int written
         self.wire.sink = sink
+        self.wire.error = 0
+        if size <= RECORD and self.answer_size == 0:
+            self.wire.fd = fd  # one record goes out from where OpenSSL has it
         if PyBytes_CheckExact(data):
             if start + size > PyBytes_GET_SIZE(data):
                 size = PyBytes_GET_SIZE(data) - start
@@ -229,25 +234,25 @@ cdef class Records:
                 PyBuffer_Release(&view)
             except BaseException:
                 self.wire.sink = NULL
-                _give_back(sink)
+                self.wire.fd = -1
+                give_back(sink)
                 raise
         self.wire.sink = NULL
-        if self.answer_size == 0:
-            while written and sink.used > 0:
-                count = c_send(fd, sink.data, sink.used, MSG_DONTWAIT | MSG_NOSIGNAL)
-                if count >= 0:
-                    break
-                if errno != EINTR:
-                    count = -errno
-                    break
-        try:
-            if count < sink.used:
-                self._answer(sink.data + (count if count > 0 else 0), sink.used - (count if count > 0 else 0))
-        finally:
-            _give_back(sink)
-        if not written:
-            return FAILED
-        return count if count < 0 else 0
+        if sink.used > 0:
+            if written and self.wire.fd < 0 and self.answer_size == 0:
+                count = send_some(fd, sink.data, sink.used)
+                if count < 0:
+                    self.wire.error = <int>-count
+                    count = 0
+            try:
+                self._answer(sink.data + count, sink.used - count)
+            finally:
+                self.wire.fd = -1
+                give_back(sink)
+        else:
+            self.wire.fd = -1
+            give_back(sink)
+        return -self.wire.error if written else FAILED
 
     # -- the network's side ----------------------------------------------------------------------------------------
 
@@ -305,7 +310,7 @@ cdef class Records:
     cpdef Py_ssize_t write(self, object data) except -1:
         """Encrypt all of `data`; the number of bytes."""
         cdef Py_buffer view
-        cdef Sink *sink = _take_sink()
+        cdef Sink *sink = take_sink()
         cdef int written
         try:
             PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
@@ -320,11 +325,11 @@ cdef class Records:
             finally:
                 PyBuffer_Release(&view)
         finally:
-            _give_back(sink)
+            give_back(sink)
 
     cpdef close_notify(self):
         """Tell the peer that we send no more. What it has sent must have been read from here before."""
-        cdef Sink *sink = _take_sink()
+        cdef Sink *sink = take_sink()
         try:
             self.wire.sink = sink
             ERR_clear_error()
@@ -332,7 +337,7 @@ cdef class Records:
             self.wire.sink = NULL
             self._answer(sink.data, sink.used)
         finally:
-            _give_back(sink)
+            give_back(sink)
 
     def failure(self):
         """What made the session fail."""
@@ -347,11 +352,16 @@ cdef class Records:
         cdef Sink *sink
         if self.reason:
             return FAILED
-        sink = _take_sink()
+        if self.slot >= 0:
+            _used[self.slot] = True
+        else:
+            _warm_up(self)
+        sink = take_sink()
         self.wire.sink = sink
+        if ERR_peek_last_error():  # of others: it would be taken for ours. (Looking first is much cheaper.)
+            ERR_clear_error()
         while total < asked:
             count = 0
-            ERR_clear_error()
             status = SSL_read_ex(self.ssl, target + total, asked - total, &count)
             if status == 1:
                 total += count
@@ -359,8 +369,10 @@ cdef class Records:
                     continue
                 # It gives less than was asked for only where the record has no more.
                 self.more = total == asked and SSL_pending(self.ssl) > 0
+                self.partial = False
                 break
             self.more = False
+            self.partial = True
             status = SSL_get_error(self.ssl, status)
             if status == SSL_ERROR_WANT_READ:
                 if total == 0:
@@ -383,7 +395,7 @@ cdef class Records:
                 PyMem_RawFree(self.kept)
                 self.kept = NULL
         finally:
-            _give_back(sink)
+            give_back(sink)
         return total
 
     cdef int _write(self, const char *data, Py_ssize_t size) noexcept:
@@ -391,7 +403,6 @@ cdef class Records:
         cdef size_t taken
         while size > 0:
             taken = 0
-            ERR_clear_error()
             if SSL_write_ex(self.ssl, data, size, &taken) != 1:
                 self._note_reason()
                 return 0
@@ -464,25 +475,14 @@ def status():
 
 
 cdef str _set_up():
-    """Find the functions, and make the BIO's method; what is missing, "" for nothing."""
-    global _method
+    """Find the functions; what is missing, "" for nothing."""
     if os.environ.get("MOORINGS_DIRECT_TLS", "auto") == "off":
         return "MOORINGS_DIRECT_TLS=off"
     if sys.implementation.name != "cpython" or sys.version_info[:2] not in INTERPRETERS:
         return f"not known with Python {sys.version.split()[0]}"
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "this Python has no GIL"
-    missing = load()
-    if missing:
-        return missing
-    _method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "moorings")
-    if _method is NULL or not (
-        BIO_meth_set_read(_method, _bio_read)
-        and BIO_meth_set_write(_method, _bio_write)
-        and BIO_meth_set_ctrl(_method, _bio_control)
-    ):
-        return "OpenSSL takes no BIO of ours"
-    return ""
+    return load()
 
 
 cdef object _try_out():
@@ -496,14 +496,14 @@ cdef object _try_out():
     cdef Records records = _take_over(made, incoming, outgoing)
     if records is None:
         return "the objects of the module ssl are not laid out as expected"
-    sink = _take_sink()
+    sink = take_sink()
     records.wire.sink = sink
     ERR_clear_error()
     status = SSL_do_handshake(records.ssl)
     status = SSL_get_error(records.ssl, status)
     records.wire.sink = NULL
     records._answer(sink.data, sink.used)
-    _give_back(sink)
+    give_back(sink)
     if status != SSL_ERROR_WANT_READ or records.take_ciphertext()[:2] != b"\x16\x03":
         return "a handshake does not begin as expected"
     records.feed(b"HTTP/1.0 400 Bad Request\r\n\r\n")
@@ -537,18 +537,17 @@ cdef Records _take_over(object made, object incoming, object outgoing):
     ):
         return None
     cdef Records records = Records()
-    bio = BIO_new(_method)
+    bio = new_bio(&records.wire)
     if bio is NULL:
         return None
     rest, unsent = incoming.read(), outgoing.read()
-    BIO_set_data(bio, &records.wire)
-    BIO_set_init(bio, 1)
     SSL_set_bio(socket.ssl, bio, bio)  # both places share the one reference, which is theirs now
     records.made = made
     records.inner = inner
     records.ssl = socket.ssl
     records.bio = bio
     records.more = SSL_pending(socket.ssl) > 0
+    records.partial = True  # perhaps
     if rest:
         records.feed(rest)
     if unsent:

@@ -18,7 +18,7 @@ cdef class LayeredTlsStream(TlsStream):
     cdef public bint ending
     cdef public bint looking
 
-    cdef Py_ssize_t _receive_wire(self) except? -12345
+    cdef Py_ssize_t _receive_wire(self, Py_ssize_t asked) except? -12345
     @cython.locals(operation=Operation)
     cdef _fill(self)
     cdef _note_fill(self, Operation operation)

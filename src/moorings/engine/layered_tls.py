@@ -84,7 +84,7 @@ class LayeredTlsStream(TlsStream):
 
     # -- receiving ---------------------------------------------------------------------------------------------------
 
-    def _receive_wire(self) -> int:
+    def _receive_wire(self, asked: int) -> int:  # noqa: ARG002
         lower = self.lower
         if lower.stash_size() == 0:
             if self.filling is None and self.receive_failure is None and not self.lower_eof:

@@ -31,16 +31,17 @@ cdef class TlsStream(TcpStream):
     cdef public Py_ssize_t overhead
 
     cpdef on_events(self, unsigned int mask)
+    @cython.locals(count=Py_ssize_t, resume=bint, home=Home, operation=Operation)
     cdef _receive_waiting(self)
     cdef Py_ssize_t _fetch(self, Py_ssize_t asked) except? -12345
-    @cython.locals(asked=Py_ssize_t, wanted=Py_ssize_t, count=Py_ssize_t, options=int, hub=Hub)
+    @cython.locals(asked=Py_ssize_t, wanted=Py_ssize_t, count=Py_ssize_t, options=int, hub=Hub, direct=bint, records=Records)
     cdef Py_ssize_t _receive(self, Operation operation) except? -12345
-    @cython.locals(count=Py_ssize_t, hub=Hub, buffered=bint)
-    cdef Py_ssize_t _decrypt(self, Py_ssize_t asked) except? -12345
-    @cython.locals(count=Py_ssize_t, asked=Py_ssize_t, hub=Hub, block=Block)
-    cdef Py_ssize_t _receive_wire(self) except? -12345
+    @cython.locals(count=Py_ssize_t, answers=Py_ssize_t, buffered=bint, records=Records)
+    cdef Py_ssize_t _decrypt(self, Operation operation, Py_ssize_t asked) except? -12345
+    @cython.locals(count=Py_ssize_t, hub=Hub, records=Records)
+    cdef Py_ssize_t _read_session(self, Operation operation, Py_ssize_t asked) except? -12345
     @cython.locals(count=Py_ssize_t, hub=Hub, block=Block, records=Records)
-    cdef Py_ssize_t _decrypt_records(self, Py_ssize_t asked) except? -12345
+    cdef Py_ssize_t _receive_wire(self, Py_ssize_t asked) except? -12345
     cdef bint _keep_bounds(self, Py_ssize_t answers, Py_ssize_t count) except -1
     cdef bint _charge(self) except -1
     cdef _no_wire(self, Py_ssize_t count)

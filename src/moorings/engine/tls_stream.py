@@ -143,7 +143,23 @@ class TlsStream(TcpStream):
         TcpStream.on_events(self, mask)
 
     def _receive_waiting(self) -> None:
-        """The short cut of the TCP stream, which the longer way behind it does as well."""
+        """The short cut of the TCP stream; without `records` the longer way behind it does the same."""
+        operation = self.read_head
+        home = self.home
+        assert operation is not None
+        if self.records is None or home.turn_bytes >= _TURN_BYTES_LIMIT:
+            return
+        count = self._decrypt(operation, operation.count)
+        if count <= 0:
+            return
+        self.bytes_received += count
+        home.turn_bytes += count
+        operation.done_bytes = count
+        self.read_head = self.read_tail = None
+        resume = self._end_read(operation, 1)
+        operation = None
+        if resume:
+            home.resume()
 
     def _receive(self, operation: Operation) -> int:
         """Plaintext for `operation`; the number of bytes, 0 at the end, negative when there was nothing."""
@@ -155,65 +171,100 @@ class TlsStream(TcpStream):
         asked = _FILL_SIZE if options == _FILL else wanted
         if options & _READ_AHEAD and asked < _FILL_SIZE:
             asked = _FILL_SIZE
-        if asked > hub.block.size:
-            asked = hub.block.size
-        count = self._decrypt(asked)
+        records: Any = self.records
+        direct = records is not None and (self.stash is None if options == _FILL else options < _READ_AHEAD)
+        if direct:
+            count = self._decrypt(operation, asked)
+        else:
+            if asked > hub.block.size:
+                asked = hub.block.size
+            count = self._decrypt(None, asked)
         if count <= 0:
             return count
         self.bytes_received += count
         self.home.turn_bytes += count
-        self._deliver(operation, hub.block, count, wanted)
+        if not direct:
+            self._deliver(operation, hub.block, count, wanted)
+        elif records is not None and options == _FILL:
+            operation.done_bytes = count
+            self.stash = records.found
+            records.found = None
+        else:
+            operation.done_bytes += count
         if operation.progress_handler is not None:
             operation.report_progress(operation.done_bytes)
         return count
 
     def _fetch(self, asked: int) -> int:
-        return self._decrypt(asked)
+        return self._decrypt(None, asked)
 
-    def _decrypt(self, asked: int) -> int:
-        """Up to `asked` bytes of plaintext into the loop's block: their number, 0 at the end, else negative."""
-        if self.records is not None:
-            return self._decrypt_records(asked)
-        hub = self.hub
-        session = self.session
-        assert hub is not None
-        view = hub.block_view
-        buffered = session.has_buffered()
+    def _decrypt(self, operation: Operation | None, asked: int) -> int:
+        """Up to `asked` bytes of plaintext: their number, 0 at the end, else negative.
+
+        They go to the loop's block; with an operation, which needs `records`, to where that wants them.
+        """
+        records = self.records
         while True:
-            if buffered:
-                try:
-                    count: int = session.read_into(view, asked)
-                except TlsFailure as failure:
-                    self._failed(failure)
+            if self.session.has_buffered() if records is None else records.has_buffered():
+                count = self._read_session(operation, asked)
+                if count == FAILED:
                     return _EAGAIN
-                if not self._keep_bounds(session.wants_send(), count):
+                answers = self.session.wants_send() if records is None else records.wants_send()
+                if not self._keep_bounds(answers, count):
                     return _EAGAIN
+                if count > 0:
+                    buffered = self.session.has_buffered() if records is None else records.has_buffered()
+                    self.readable = self.wire_readable or buffered
+                    return count
                 if count == 0:
                     self._nothing_received(0)
                     return 0
-                buffered = session.has_buffered()
-                if count > 0:
-                    self.readable = buffered or self.wire_readable
-                    return count
             if not self.wire_readable:
                 self.readable = False
                 return _EAGAIN
             if not self._charge():
                 return _EAGAIN
-            count = self._receive_wire()
+            count = self._receive_wire(asked)
             if count <= 0:
                 self._no_wire(count)
                 return _EAGAIN
             self.idle_bytes += count
             self.overhead = count
-            buffered = True
 
-    def _receive_wire(self) -> int:
+    def _read_session(self, operation: Operation | None, asked: int) -> int:
+        """One step of the session: bytes, 0 at the end, -1 or so for nothing yet, FAILED."""
+        hub = self.hub
+        records = self.records
+        assert hub is not None
+        if records is None:
+            try:
+                return self.session.read_into(hub.block_view, asked)  # type: ignore[no-any-return]
+            except TlsFailure as failure:
+                self._failed(failure)
+                return FAILED
+        if operation is None:
+            count: int = records.decrypt(hub.block, asked)
+        elif operation.options == _FILL:
+            count = records.decrypt_new(asked)
+        else:
+            count = records.decrypt_to(operation.buffer, operation.done_bytes, asked)
+        if count == FAILED:
+            self._failed(records.failure())
+        return count
+
+    def _receive_wire(self, asked: int) -> int:
         """Feed the session with what has arrived: the number of bytes, 0 at the end, a negative errno."""
         hub = self.hub
+        records = self.records
         assert hub is not None
         block = hub.block
         assert block is not None
+        if records is not None:
+            count: int = records.receive(self.fd, block, asked if self.bulk or asked < _IDLE_LIMIT else _IDLE_LIMIT)
+            self.receive_calls += 1
+            if records.drained and not self.hang_up:
+                self.wire_readable = False
+            return count
         asked = block.size if self.bulk else _IDLE_LIMIT
         count = receive_block(self.fd, self.plain_socket, block, asked)
         self.receive_calls += 1
@@ -255,41 +306,6 @@ class TlsStream(TcpStream):
     def look(self) -> None:
         self.wire_readable = True
         TcpStream.look(self)
-
-    def _decrypt_records(self, asked: int) -> int:
-        """`_decrypt` by OpenSSL's own calls."""
-        hub = self.hub
-        records = self.records
-        assert hub is not None
-        block = hub.block
-        while True:
-            if records.has_buffered():
-                count: int = records.decrypt(block, asked)
-                if count == FAILED:
-                    self._failed(records.failure())
-                    return _EAGAIN
-                if not self._keep_bounds(records.wants_send(), count):
-                    return _EAGAIN
-                if count > 0:
-                    self.readable = self.wire_readable or records.has_buffered()
-                    return count
-                if count == 0:
-                    self._nothing_received(0)
-                    return 0
-            if not self.wire_readable:
-                self.readable = False
-                return _EAGAIN
-            if not self._charge():
-                return _EAGAIN
-            count = records.receive(self.fd, block, asked if self.bulk or asked < _IDLE_LIMIT else _IDLE_LIMIT)
-            self.receive_calls += 1
-            if count <= 0:
-                self._no_wire(count)
-                return _EAGAIN
-            self.idle_bytes += count
-            self.overhead = count
-            if records.drained and not self.hang_up:
-                self.wire_readable = False
 
     def _no_wire(self, count: int) -> None:
         """Nothing was received: the end, or an errno."""
@@ -506,7 +522,7 @@ class TlsStream(TcpStream):
         for _ in range(_LAST_LOOKS):
             if not self.wire_readable and not self.codec.has_buffered():
                 return False
-            count = self._decrypt(self.hub.block.size)
+            count = self._decrypt(None, self.hub.block.size)
             if count > 0:
                 self.bytes_received += count
                 self.stash = block_bytes(self.hub.block, 0, count)
@@ -527,7 +543,7 @@ class TlsStream(TcpStream):
         wire_readable = self.wire_readable
         self.wire_readable = False
         while self.codec.has_buffered() and not self.has_ended():
-            count = self._decrypt(hub.block.size)
+            count = self._decrypt(None, hub.block.size)
             if count <= 0:
                 break
             self.bytes_received += count
