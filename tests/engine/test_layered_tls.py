@@ -160,6 +160,32 @@ async def test_bytes_behind_the_handshake_are_not_lost(version: str) -> None:
     stream.abort()
 
 
+@both_versions
+async def test_a_client_hello_glued_to_plaintext_belongs_to_the_handshake(version: str) -> None:
+    """A server that agrees to TLS in mid-stream: what came behind the command is TLS's, whatever it is."""
+    client, server = client_session(version), server_session(version)
+    client.step()
+    lower = ScriptedStream([b"STARTTLS\r\n" + client.take_ciphertext()])
+    await lower.fill()
+    assert lower.take_stash(lower.find_in_stash(b"\n", 0) + 1) == b"STARTTLS\r\n"
+    shaking = asyncio.create_task(shake_hands_over(lower, server, "the layer"))
+    async with asyncio.timeout(PATIENCE):
+        await answer(lower, client, 1000, shaking.done)
+        await shaking
+    assert server.version() == version.replace(" ", "v")
+    lower.close()
+
+
+async def test_plaintext_glued_to_the_command_is_no_tls() -> None:
+    """It is neither dropped nor taken for something that came through TLS."""
+    lower = ScriptedStream([b"STARTTLS\r\nRCPT TO:<somebody@example.org>\r\n"])
+    await lower.fill()
+    lower.take_stash(lower.find_in_stash(b"\n", 0) + 1)
+    with pytest.raises(TlsFailure):
+        await shake_hands_over(lower, server_session(), "the layer")
+    lower.close()
+
+
 async def test_a_peer_that_does_not_speak_tls() -> None:
     lower = ScriptedStream([b"HTTP/1.1 400 Bad Request\r\n\r\n"])
     with pytest.raises(TlsFailure) as caught:

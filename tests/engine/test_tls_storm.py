@@ -16,7 +16,7 @@ from tests.engine.tls_pairs import VERSIONS, client_session, server_certificate,
 from tests.sockets.tls_servers import LEVELS, LOCALHOST, trusting
 
 import moorings
-from moorings import Certificate, EndReason, errors
+from moorings import Certificate, EndReason, SocketProtectionLevel, errors
 from moorings.engine.tls_handshake import shake_hands, shake_hands_over
 from moorings.sockets.connection import State
 
@@ -202,6 +202,7 @@ async def test_a_cancelled_connect_leaves_the_socket_new(version: str, ignored: 
                 break  # it had succeeded, and its task was cancelled before it could go on
             with pytest.raises(OSError, match="connect it first"):
                 _ = ours.input_stream
+            assert ours.information.protection_level == SocketProtectionLevel.PLAIN_SOCKET
         else:
             await ours.connect_async(LOCALHOST, str(listener.port), LEVELS[version])
         assert cancelled > 3

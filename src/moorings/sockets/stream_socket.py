@@ -276,6 +276,8 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
                 stream.abort()
             self._lifeline = self._input = self._output = None
             connection.remote_sockaddr = connection.local_sockaddr = None
+        if connection.tls is not None:  # (the server's certificate can still be asked for)
+            connection.tls = connection.tls._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
         if connection.state != State.CLOSED:
             connection.state = State.NEW
 
