@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from moorings import StreamSocket
     from moorings.engine.tls_codec import TlsSession
+    from moorings.testing.scripted import ScriptedStream
 
 STACKS = [("TCP", "TLS 1.2"), ("TCP", "TLS 1.3"), ("TLS 1.2", "TLS 1.3"), ("TLS over TLS", "TLS 1.2")]
 """What lies below the layer under test, and its own version."""
@@ -86,3 +87,33 @@ async def layered_pair(below: str, version: str) -> AsyncIterator[tuple[StreamSo
     finally:
         client.abort()
         server.abort()
+
+
+class Peer:
+    """The other end of a layer over a scripted stream: a session, and what has been sent to it."""
+
+    def __init__(self, lower: ScriptedStream, session: TlsSession) -> None:
+        self.lower = lower
+        self.session = session
+        self.seen = 0
+
+    def records(self, data: bytes) -> bytes:
+        sent = 0
+        while sent < len(data):
+            sent += self.session.write(data[sent:])
+        return self.session.take_ciphertext()
+
+    def goodbye(self) -> bytes:
+        self.session.close_notify()
+        return self.session.take_ciphertext()
+
+    def received(self) -> bytes:
+        """All plaintext that was sent since the last time; close_notify looks like `END`."""
+        sent = self.lower.sent
+        self.session.feed(sent[self.seen :])
+        self.seen = len(sent)
+        memory = memoryview(bytearray(1 << 20))
+        data = b""
+        while (count := self.session.read_into(memory, len(memory))) > 0:
+            data += memory[:count]
+        return data + (b"END" if count == 0 else b"")
