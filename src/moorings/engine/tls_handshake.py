@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from moorings import errors
 from moorings.engine import descriptor
 from moorings.engine.tls_codec import TlsFailure
-from moorings.engine.waiting import until_readable, until_writable
+from moorings.engine.waiting import Readiness
 
 if TYPE_CHECKING:
     import socket
@@ -80,16 +80,21 @@ async def shake_hands(
     Raises `TlsFailure` when TLS itself fails, after the alert has been sent as far as the kernel takes it; OSError with
     a WinRT code when the connection breaks. Cancelling: *object now broken*: the peer is left in mid-handshake.
     """
-    if first:
-        await _send(plain_socket, first, what)
+    ready = Readiness(plain_socket.fileno())
+
+    async def send(data: bytes) -> None:
+        await _send(plain_socket, ready, data, what)
 
     def tell(alert: bytes) -> None:
         with suppress(OSError):
             plain_socket.send(alert, MSG_NOSIGNAL)
 
-    await _drive(
-        session, lambda data: _send(plain_socket, data, what), lambda: _receive(plain_socket, what), tell, verdict
-    )
+    try:
+        if first:
+            await send(first)
+        await _drive(session, send, lambda: _receive(plain_socket, ready, what), tell, verdict)
+    finally:
+        ready.stop()
 
 
 async def shake_hands_over(
@@ -137,30 +142,33 @@ async def _drive(
         session.feed(await receive())
 
 
-async def _send(plain_socket: socket.socket, data: bytes, what: str) -> None:
+async def _send(plain_socket: socket.socket, ready: Readiness, data: bytes, what: str) -> None:
     rest = memoryview(data)
     while rest:
         try:
             rest = rest[plain_socket.send(rest, MSG_NOSIGNAL) :]
         except BlockingIOError:
-            await until_writable(plain_socket.fileno())
+            await ready.until_writable()
         except OSError as error:
             if error.errno == errno.EPIPE:
                 return  # why the peer has gone is for the next receive to tell
             raise _broken(error, what) from error
 
 
-async def _receive(plain_socket: socket.socket, what: str) -> bytes:
+async def _receive(plain_socket: socket.socket, ready: Readiness, what: str) -> bytes:
     while True:
+        await ready.until_readable()
         try:
             data = plain_socket.recv(HANDSHAKE_RECEIVE_SIZE)
         except BlockingIOError:
-            await until_readable(plain_socket.fileno())
+            ready.drained()
             continue
         except OSError as error:
             raise _broken(error, what) from error
         if not data:
             raise _ended(what)
+        if len(data) < HANDSHAKE_RECEIVE_SIZE:
+            ready.drained()
         return data
 
 

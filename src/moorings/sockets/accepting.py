@@ -238,7 +238,12 @@ class Accepting:
             self._take(connected, address, None)
             return
         assert self.home is not None
-        plain_socket = socket.socket(fileno=connected) if isinstance(connected, int) else connected
+        if isinstance(connected, int):
+            # (Named, since the kernel would be asked for what is not.)
+            family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+            plain_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, connected)
+        else:
+            plain_socket = connected
         task = self.home.loop.create_task(self._shake_hands(self.secure, plain_socket, address))
         self.handshakes[task] = plain_socket
         task.add_done_callback(self._handshake_ended)
