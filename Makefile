@@ -12,7 +12,7 @@ HOT    := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.pyx' -o -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure lab check lint types docs fuzz bench bench-echo native build clean distclean
+.PHONY: help demo test test-pure lab check lint types docs compliance fuzz bench bench-echo native build clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lint: $(VENV)/.lint ## run ruff and import-linter
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(VENV)/bin/lint-imports
+
+compliance: build ## run the cases of the Autobahn list with all of their messages
+	MOORINGS_COMPLIANCE=all $(PYTEST) --timeout=900 tests/protocols $(ARGS)
 
 fuzz: build ## change the pieces of the fuzz corpora for a while (ARGS="100000 web_socket_frames")
 	@$(RUN) -m fuzz.run $(ARGS)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from moorings.protocols.web_socket_close import WebSocketProtocolError
 from moorings.protocols.web_socket_frames import FrameReceiver
+
+#: A twentieth of the published number of messages; all of them, and the biggest ones, with `make compliance`.
+EVERYTHING = os.environ.get("MOORINGS_COMPLIANCE") == "all"
+MESSAGES = 1000 if EVERYTHING else 50
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = b"\x37\xfa\x21\x3d"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.protocols.frames import BINARY, CONTINUATION, PING, TEXT, Frame, Recorder, feed, wire
+from tests.protocols.frames import BINARY, CONTINUATION, MESSAGES, PING, TEXT, Frame, Recorder, feed, wire
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode
@@ -116,6 +116,8 @@ def test_what_servers_do_by_default() -> None:
     assert plain[0].client_max_window_bits == 15  # the client did not say that it can do with less
     assert "client_max_window_bits" not in plain[1]
     assert deflate.accept_offer(settings, deflate.parse_extensions("x-webkit-deflate-frame")) is None
+    named = deflate.accept_offer(ANY, deflate.parse_extensions("permessage-deflate; server_max_window_bits=15"))
+    assert named == (SHARED, "permessage-deflate; server_max_window_bits=15")  # what was asked for has to be said
     small = deflate.parse_extensions("permessage-deflate; server_max_window_bits=8")
     assert deflate.accept_offer(settings, small) is None  # zlib has no such window
     eight = deflate.accept_offer(settings, deflate.parse_extensions("permessage-deflate; client_max_window_bits=8"))
@@ -260,7 +262,7 @@ def test_sections_12_and_13(section: str, filler: str) -> None:
         receiver = Recorder(is_client, inflater=inflater)
         for size in SIZES:
             kind, payload = FILLERS[filler](size)
-            for _ in range(50 if size < 2000 else 2):
+            for _ in range(MESSAGES if size < 2000 else MESSAGES // 25):
                 frame = sender.message(kind, payload)
                 feed(receiver, [frame if isinstance(frame, bytes) else frame[0] + frame[1]])
                 assert receiver.events.pop() == ("message", kind, payload)

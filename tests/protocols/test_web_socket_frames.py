@@ -190,7 +190,9 @@ def test_violations_say_what_and_why() -> None:
     error = caught.value
     assert (error.close_code, error.limit) == (CloseCode.MESSAGE_TOO_BIG, "frame")
     assert str(error) == "a frame has 5 bytes, and 3 are allowed (close code 1009)"
-    assert receiver.failure is error
+    assert receiver.failure is not None
+    assert receiver.failure.args == error.args
+    assert receiver.failure.__traceback__ is None
     assert pickle.loads(pickle.dumps(error)).text == error.text
 
 

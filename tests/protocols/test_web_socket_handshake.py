@@ -295,6 +295,8 @@ def test_moments_to_retry() -> None:
 
     assert moment("Wed, 21 Oct 2026 07:28:00 GMT") == datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
     assert [moment(text) for text in ("soon", "-1", "1.5", "9" * 10, "")] == [None] * 5
+    assert moment("Wed, 21 Oct 99999999999999999999 07:28:00 GMT") is None
+    assert moment("Wed, 21 Oct 2026 07:28:00 +99999999999999") is None
     assert Refused(0, "").retry_after is None
 
 

@@ -50,6 +50,10 @@ class WebSocketProtocolError(Exception):
         self.text = text
         self.limit = limit
 
+    def again(self) -> WebSocketProtocolError:
+        """The same anew: what is kept of a failure must not keep the frames in which it was raised."""
+        return WebSocketProtocolError(self.close_code, self.text, self.limit)
+
     def __str__(self) -> str:
         return f"{self.text} (close code {int(self.close_code)})"
 

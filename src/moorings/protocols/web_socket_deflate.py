@@ -231,7 +231,7 @@ def accept_offer(settings: DeflateSettings, offers: Sequence[ExtensionOffer]) ->
             answer.append(("server_no_context_takeover", None))
         if client_alone:
             answer.append(("client_no_context_takeover", None))
-        if server_bits < 15:
+        if server_bits < 15 or "server_max_window_bits" in found:
             answer.append(("server_max_window_bits", str(server_bits)))
         client_bits = 15
         if "client_max_window_bits" in found:

@@ -220,7 +220,7 @@ class FrameReceiver:
         if self.parsing:
             raise RuntimeError("the receiver is already taking bytes: one of its methods fed it again")
         if self.failure is not None:
-            raise self.failure.with_traceback(None)
+            raise self.failure.again()
         self.parsing = True
         return 0
 
@@ -247,7 +247,7 @@ class FrameReceiver:
         self.memory = MessageMemory()
         self.control = b""
         self.inflater = None
-        raise self.failure
+        raise self.failure.again()
 
     def _parse(self, data: Any, position: int, end: int) -> int:  # noqa: C901, PLR0912 - one loop per message
         while not self.paused:
@@ -578,7 +578,7 @@ class FrameReceiver:
         if self.parsing:
             raise errors.illegal_call("FrameReceiver.detach", "one of its methods is running")
         if self.failure is not None:
-            raise self.failure.with_traceback(None)
+            raise self.failure.again()
         if self.inflater is not None and not self.inflater.may_detach():
             raise errors.not_supported("giving a compressed WebSocket away", "the peer's compression context")
         position = ReceivePosition(

@@ -123,7 +123,7 @@ class Refused(NamedTuple):
             return int(values[0])
         try:
             return parsedate_to_datetime(values[0])
-        except ValueError:
+        except (OverflowError, ValueError):
             return None
 
 
