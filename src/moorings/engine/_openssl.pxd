@@ -8,6 +8,7 @@ cdef int (*SSL_read_ex)(void *, void *, size_t, size_t *) noexcept
 cdef int (*SSL_write_ex)(void *, const void *, size_t, size_t *) noexcept
 cdef int (*SSL_get_error)(const void *, int) noexcept
 cdef int (*SSL_pending)(const void *) noexcept
+cdef int (*SSL_has_pending)(const void *) noexcept
 cdef int (*SSL_shutdown)(void *) noexcept
 cdef int (*SSL_do_handshake)(void *) noexcept
 cdef long (*SSL_ctrl)(void *, int, long, void *) noexcept

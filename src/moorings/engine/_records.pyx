@@ -36,7 +36,8 @@ from moorings.engine._ciphertext cimport Sink, give_back, new_bio, send_some, ta
 from moorings.engine._openssl cimport (
     BIO_set_data, ERR_clear_error, ERR_peek_last_error, ERR_reason_error_string, SSL_CTRL_CLEAR_MODE, SSL_CTRL_MODE,
     SSL_ERROR_WANT_READ, SSL_ERROR_ZERO_RETURN, SSL_MODE_RELEASE_BUFFERS, SSL_ctrl, SSL_do_handshake, SSL_free_buffers,
-    SSL_get_error, SSL_get_rbio, SSL_get_wbio, SSL_pending, SSL_read_ex, SSL_set_bio, SSL_shutdown, SSL_write_ex, load
+    SSL_get_error, SSL_get_rbio, SSL_get_wbio, SSL_has_pending, SSL_pending, SSL_read_ex, SSL_set_bio, SSL_shutdown,
+    SSL_write_ex, load
 )
 
 from moorings.engine.tls_codec import failure_of
@@ -61,8 +62,8 @@ cdef enum:
 
 # -- warm sessions ---------------------------------------------------------------------------------------------------
 
-# OpenSSL frees a session's buffers, of 17 KiB each, whenever they are empty, and takes new ones for the next record. The
-# sessions that were used last keep theirs.
+# OpenSSL frees a session's buffers, of 17 KiB each, whenever they are empty, and takes new ones for the next record.
+# The sessions that were used last keep theirs.
 cdef enum:
     WARM = 64
 
@@ -372,7 +373,7 @@ cdef class Records:
                 self.partial = False
                 break
             self.more = False
-            self.partial = True
+            self.partial = SSL_has_pending(self.ssl) != 0
             status = SSL_get_error(self.ssl, status)
             if status == SSL_ERROR_WANT_READ:
                 if total == 0:
@@ -547,7 +548,7 @@ cdef Records _take_over(object made, object incoming, object outgoing):
     records.ssl = socket.ssl
     records.bio = bio
     records.more = SSL_pending(socket.ssl) > 0
-    records.partial = True  # perhaps
+    records.partial = SSL_has_pending(socket.ssl) != 0
     if rest:
         records.feed(rest)
     if unsent:
