@@ -282,6 +282,21 @@ def test_parts_are_told_as_they_come() -> None:
     ]
 
 
+def test_a_frame_without_end_takes_constant_memory() -> None:
+    head = bytes((0x82, 0xFF)) + (1 << 40).to_bytes(8, "big") + KEY
+    receiver = FrameReceiver(is_client=False, partial=True, frame_limit=UNLIMITED, message_limit=UNLIMITED)
+    receiver.receive_bytes(head)
+    piece = bytes(65536)
+    tracemalloc.start()
+    try:
+        for _ in range(500):
+            receiver.receive_bytes(piece)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(piece)
+    finally:
+        tracemalloc.stop()
+    assert receiver.payload_received == 500 * len(piece)
+
+
 def test_half_a_character_between_parts() -> None:
     receiver = Recorder(is_client=False, partial=True)
     frames = [Frame(TEXT, b"\xc3", False), Frame(CONTINUATION, b"\xa4")]

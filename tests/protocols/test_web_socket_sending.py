@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import pytest
@@ -50,6 +51,27 @@ def buffer_of(data: bytes) -> Any:
 def test_bytes_like_payloads(kind: Any) -> None:
     data = joined(FrameSender(is_client=True).message(BINARY, kind(b"payload")))
     assert feed(Recorder(is_client=False), [data]) == [("message", BINARY, b"payload")]
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 5000])
+@ROLES
+def test_views_of_bigger_items(is_client: bool, count: int) -> None:
+    items = array("I", range(count))
+    shaped = memoryview(items).cast("B").cast("I", [count]) if count else memoryview(items)
+    sender = FrameSender(is_client)
+    for payload in (items, shaped, memoryview(bytearray(items.tobytes() * 2))[::2] if count > 1 else b""):
+        if isinstance(payload, memoryview) and not payload.c_contiguous:
+            for call in (sender.message, lambda kind, data: sender.fragment(kind, data, True)):
+                with pytest.raises(BufferError):
+                    call(BINARY, payload)
+            continue
+        data = joined(sender.message(BINARY, payload)) + joined(sender.fragment(BINARY, payload, True))
+        assert feed(Recorder(not is_client), [data]) == [("message", BINARY, bytes(payload))] * 2
+        if len(bytes(payload)) <= CONTROL_PAYLOAD_LIMIT:
+            assert feed(Recorder(not is_client), [sender.ping(payload)]) == [("ping", bytes(payload))]
+        else:
+            with pytest.raises(OSError, match="125 fit"):
+                sender.ping(payload)
 
 
 def test_much_is_not_copied_by_servers() -> None:

@@ -88,6 +88,8 @@ class FrameSender:
             raise errors.illegal_call("a WebSocket message", "end the fragmented message first")
         if self.close_sent:
             self._check_open()
+        if type(payload) is not bytes and type(payload) is not str:
+            payload = _plain(payload)
         if kind == _TEXT:
             if isinstance(payload, str):
                 if not self.is_client and len(payload) >= _SEPARATE:
@@ -114,8 +116,7 @@ class FrameSender:
         starts = self.kind == 0
         if starts and kind != _TEXT and kind != _BINARY:  # noqa: PLR1714 - a set is dearer in compiled code
             raise _no_kind(kind)
-        if isinstance(payload, str):
-            payload = _utf8(payload)
+        payload = _utf8(payload) if isinstance(payload, str) else _plain(payload)
         state = 0
         if (kind if starts else self.kind) == _TEXT:
             state = check_utf8(payload, 0 if starts else self.state)
@@ -168,8 +169,7 @@ class FrameSender:
 
     def _control(self, first: int, payload: Any) -> bytes:
         self._check_open()
-        if isinstance(payload, str):
-            payload = _utf8(payload)
+        payload = _utf8(payload) if isinstance(payload, str) else _plain(payload)
         if len(payload) > CONTROL_PAYLOAD_LIMIT:
             raise errors.invalid_argument(
                 f"a control frame has {len(payload)} bytes, and {CONTROL_PAYLOAD_LIMIT} fit (RFC 6455 section 5.5)"
@@ -197,6 +197,18 @@ class FrameSender:
         if self.close_sent:
             raise errors.illegal_call("a WebSocket frame", "the close frame has been sent, and nothing may follow it")
         return 0
+
+
+def _plain(payload: Any) -> Any:
+    """A payload whose length is its number of bytes: views of bigger items, and of none, are not what they seem."""
+    if isinstance(payload, (bytes, bytearray, str)):
+        return payload
+    view = memoryview(payload)
+    if view.nbytes == 0:
+        return b""
+    if not view.c_contiguous:
+        raise BufferError("the payload does not lie in one piece")
+    return payload if view.ndim == 1 and view.itemsize == 1 else view.cast("B")
 
 
 def _utf8(text: str) -> bytes:
