@@ -16,8 +16,8 @@ from tests.engine.tls_pairs import tls_pair
 
 from moorings import Buffer, InputStreamOptions, StreamSocket, errors
 from moorings.engine.interface import EndReason
-from moorings.engine.sink import Sink
 from moorings.foundation.home import TURN_BYTES_LIMIT
+from moorings.protocols.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -55,8 +55,7 @@ class Lingering:
         self._look: TimerHandle | None = None
         self._deadline: TimerHandle = loop.call_later(stream.close_timeout, stream.abort)
         assert stream.hub is not None
-        if stream.hub.guard is None:
-            stream.hub.guard = _start_guard(stream.hub)
+        guard_end_of_loop(stream.hub)
 
     def proceed(self) -> None:
         """The queue is empty, or some time has passed: close, or look again a little later."""
@@ -82,6 +81,12 @@ def linger(stream: ClosingStream) -> Lingering:
     lingering = Lingering(stream)
     lingering.proceed()
     return lingering
+
+
+def guard_end_of_loop(hub: Hub) -> None:
+    """A stream of this hub has begun to take its leave: let the end of the loop wait for it."""
+    if hub.guard is None:
+        hub.guard = _start_guard(hub)
 
 
 def _start_guard(hub: Hub) -> Any:

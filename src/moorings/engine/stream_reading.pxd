@@ -2,7 +2,7 @@ cimport cython
 
 from moorings._native cimport Block, BufferBase, block_bytes, block_fills_buffer, block_to_buffer, block_to_stash, buffer_set_used, receive_block, receive_buffer, stash_to_buffer
 from moorings.engine.hub cimport Hub, Source
-from moorings.engine.sink cimport Sink
+from moorings.protocols.sink cimport Sink
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 

@@ -27,7 +27,7 @@ from moorings.foundation.operation import Operation
 if TYPE_CHECKING:
     import cython
 
-    from moorings.engine.sink import Sink
+    from moorings.protocols.sink import Sink
 else:
     from moorings import _cython_stub as cython
 
@@ -395,7 +395,9 @@ class ReadingStream(Source):
 
     def _broken(self, code: int, verb: str) -> OSError:
         """The connection is gone; remember why for every later write. What had arrived can still be read."""
-        error = errors.from_errno(code, f"{self.label}: {verb} failed: {descriptor.explain(code)}")
+        error: OSError = errors.from_errno(code, f"{self.label}: {verb} failed: {descriptor.explain(code)}")
+        if self.sink is not None:
+            error = self.sink.explain(error)
         if self.write_error is None:
             self.write_error = error
         if self.end_reason in (EndReason.OPEN, EndReason.CLOSED_BY_PEER):

@@ -264,7 +264,7 @@ class WritingStream(ReadingStream):
         if operation.next_operation is None:
             self.write_tail = stand_in
         operation.next_operation = None
-        operation.finish(_COMPLETED, operation.count, None)
+        operation.finish(_COMPLETED, operation.count - operation.overhead, None)
 
     def stand_in(self, operation: Operation) -> Operation:
         """An operation for a write that stays queued after its own has ended."""
@@ -309,7 +309,8 @@ class WritingStream(ReadingStream):
         self.queued_bytes -= count
         self.home.turn_bytes += count
         self.write_head = self.write_tail = None
-        operation.done_bytes = operation.result_value = count
+        operation.done_bytes = count
+        operation.result_value = count - operation.overhead
         operation.buffer = None
         operation.state = _COMPLETED
         return not self.shut_wanted
@@ -381,7 +382,7 @@ class WritingStream(ReadingStream):
             # By far the most common case: one write was queued, and the kernel took all of it.
             operation.done_bytes = operation.count
             self.write_head = self.write_tail = None
-            resume = operation.settle(_COMPLETED, operation.count, None)
+            resume = operation.settle(_COMPLETED, operation.count - operation.overhead, None)
             operation = done = None
             if resume:
                 self.home.resume()
@@ -409,7 +410,7 @@ class WritingStream(ReadingStream):
             following = done.next_operation
             done.next_operation = None
             if done.options == _WRITE:
-                resume = done.settle(_COMPLETED, done.count, None)
+                resume = done.settle(_COMPLETED, done.count - done.overhead, None)
             else:
                 resume = done.settle(_COMPLETED, done.options == _FLUSH, None)
             done = following

@@ -237,7 +237,7 @@ class TcpStream(WritingStream):
         stand_in.count = len(rest)
         self.write_head = self.write_tail = stand_in
         self.queued_bytes -= operation.count - operation.done_bytes - len(rest)
-        operation.finish(_COMPLETED, operation.count, None)
+        operation.finish(_COMPLETED, operation.count - operation.overhead, None)
 
     def close(self) -> None:
         """Abort reads, let queued writes go out within `close_timeout` seconds, send FIN, release the descriptor.
@@ -365,6 +365,10 @@ class TcpStream(WritingStream):
             closing.next_operation = None
             closing.finish(_COMPLETED, None, None)
             closing = following
+        sink = self.sink
+        self.sink = None
+        if sink is not None:
+            sink.released()
 
     def _tell_owner(self) -> None:
         """The descriptor is about to go: the last moment to ask it something, and to give us another label."""
@@ -386,7 +390,7 @@ class TcpStream(WritingStream):
         return operation
 
     def is_closing(self) -> bool:
-        return self.phase == _CLOSING
+        return self.phase == _CLOSING or (self.sink is not None and self.sink.is_leaving())
 
     def is_open(self) -> bool:
         """True until `close`, `abort` or `detach`."""

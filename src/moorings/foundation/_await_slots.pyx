@@ -93,6 +93,7 @@ cdef void _recycle(Operation operation) noexcept:
     operation.options = 0
     operation.count = 0
     operation.done_bytes = 0
+    operation.overhead = 0
     operation.context = None
     operation.hook = None
     owner.spare = operation

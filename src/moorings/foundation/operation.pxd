@@ -37,6 +37,7 @@ cdef class Operation:
     cdef public object subject
     cdef public Py_ssize_t count
     cdef public Py_ssize_t done_bytes
+    cdef public Py_ssize_t overhead
     cdef public Operation next_operation
 
     cpdef bint settle(self, int state, object result, object error)

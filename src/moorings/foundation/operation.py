@@ -135,6 +135,7 @@ class Operation:
         "more_callbacks",
         "next_operation",
         "options",
+        "overhead",
         "owner",
         "progress_handler",
         "result_value",
@@ -171,6 +172,8 @@ class Operation:
         self.options = 0
         self.count = 0
         self.done_bytes = 0
+        #: Of `count`, what a protocol has added: no part of the result of a write.
+        self.overhead = 0
         self.next_operation: Operation | None = None
 
     # -- completing: for owners, on the home thread ------------------------------------------------------------------
@@ -560,7 +563,7 @@ if not cython.compiled:
                 self.owner = self.result_value = None
                 self.state = _STARTED
                 self.blocking = self.face = self.task_waits = False
-                self.count = self.done_bytes = 0
+                self.count = self.done_bytes = self.overhead = 0
                 owner.spare = self
         return result
 

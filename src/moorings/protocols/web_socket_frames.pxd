@@ -1,15 +1,15 @@
 cimport cython
 
 from moorings._native cimport Block
+from moorings.protocols.sink cimport Sink
 from moorings._native_web_sockets cimport MessageMemory, key_at, key_bytes, key_of, unmask, unmask_text, utf8_state
 
 cdef int _TEXT, _BINARY, _CLOSE, _PING
 
-cdef class FrameReceiver:
+cdef class FrameReceiver(Sink):
     cdef public bint expects_mask
     cdef public bint partial
     cdef public bint decode_text
-    cdef public bint paused
     cdef public bint closed
     cdef public object failure
     cdef public object inflater

@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from moorings import errors
+from moorings.protocols.sink import Sink
 from moorings.protocols.web_socket_close import CloseCode, WebSocketProtocolError, may_be_received
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class ReceivePosition(NamedTuple):
     closed: bool
 
 
-class FrameReceiver:
+class FrameReceiver(Sink):
     """Takes frames apart. Derive from it and override `on_message` and its sisters.
 
     ``is_client``: whether this end is the client, which gets its frames unmasked. ``partial``: tell messages in parts
@@ -116,7 +117,6 @@ class FrameReceiver:
         "opcode",
         "parsing",
         "partial",
-        "paused",
         "payload_received",
         "position",
         "remaining",
@@ -134,13 +134,13 @@ class FrameReceiver:
         message_limit: int = MESSAGE_LIMIT,
         inflater: Inflater | None = None,
     ) -> None:
+        Sink.__init__(self)
         self.expects_mask = not is_client
         self.partial = partial
         self.decode_text = decode_text
         self.frame_limit = frame_limit
         self.message_limit = message_limit
         self.inflater: Any = inflater
-        self.paused = False
         self.closed = False
         self.failure: WebSocketProtocolError | None = None
         self.bytes_received = 0

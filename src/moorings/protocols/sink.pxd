@@ -1,8 +1,10 @@
 from moorings._native cimport Block
+from moorings.foundation.operation cimport OperationOwner
 
-cdef class Sink:
+cdef class Sink(OperationOwner):
     cdef public bint paused
 
     cpdef take(self, Block block, Py_ssize_t count)
     cpdef take_bytes(self, bytes data)
     cpdef ended(self)
+    cpdef released(self)

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from moorings.foundation.operation import OperationOwner
+
 __all__ = ["Sink"]
 
 
-class Sink:
-    """Base of what a stream can be told to `give_to`. All calls come on the stream's home thread."""
+class Sink(OperationOwner):
+    """Base of what a stream can be told to `give_to`. All calls come on the stream's home thread.
+
+    It may have operations of its own, which wait for what it is given.
+    """
 
     __slots__ = ("paused",)
 
     def __init__(self) -> None:
+        OperationOwner.__init__(self)
         #: Set to stop receiving; afterwards `resume_sink` of the stream goes on.
         self.paused = False
 
@@ -32,3 +38,14 @@ class Sink:
     def ended(self) -> None:
         """Nothing more will come; the stream's `eof` and `read_error` tell why. Called once."""
         raise NotImplementedError
+
+    def released(self) -> None:
+        """The stream was ended from our side, and its descriptor is given back. Called once, if `ended` was not."""
+
+    def is_leaving(self) -> bool:
+        """Whether its protocol is taking leave of the peer: the end of the loop waits for that, too."""
+        return False
+
+    def explain(self, error: OSError) -> OSError:
+        """The error with which the connection broke, in the words of the protocol on it."""
+        return error
