@@ -28,6 +28,7 @@ HOT_MODULES = (
     "moorings.engine._records",
     "moorings.engine.tls_stream",
     "moorings.engine.listener",
+    "moorings.engine.server_handshake",
     "moorings.engine.layered_tls",
     "moorings.engine.kernel_tls_stream",
     "moorings.engine.datagram",

@@ -8,6 +8,7 @@ from moorings.sockets.connection cimport Connection
 cdef class Accepting:
     cdef object __weakref__
     cdef public object _finished_callback
+    cdef public object _deadlines
     cdef public set _waiters
     cdef public object accepted
     cdef public object acceptor

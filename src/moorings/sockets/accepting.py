@@ -6,8 +6,8 @@ The loop refers to the `Accepting`, through the engine's acceptor; the `Acceptin
 weakly. So a listener that the program drops is noticed, warns, and gives its port back. Everything here runs on the
 home thread of the listener.
 
-With a server certificate each connection first shakes hands in a task of its own, bounded in time and number; handlers
-and iterators get it afterwards. A handshake that fails is counted and told to nobody: anybody can make one fail.
+With a server certificate each connection first shakes hands, bounded in time and number; handlers and iterators get it
+afterwards. A handshake that fails is counted and told to nobody: anybody can make one fail.
 
 Accepting goes on while somebody takes the connections (handlers, or one iterator) and no limit is reached; otherwise
 new connections wait in the kernel's backlog. `update` compares the two and is called whenever one of them may have
@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import socket
 import weakref
 from collections import deque
 from functools import partial
@@ -33,9 +32,9 @@ from moorings import errors
 from moorings.engine.hub import hub_of
 from moorings.engine.interface import BROKEN
 from moorings.engine.listener import Acceptor
+from moorings.engine.server_handshake import ServerHandshake
 from moorings.engine.tcp_stream import TcpStream
 from moorings.engine.tls_codec import TlsFailure, TlsSession
-from moorings.engine.tls_handshake import shake_hands
 from moorings.engine.tls_moving import movable
 from moorings.engine.tls_stream import TlsStream
 from moorings.foundation.background import report_from_worker, workers
@@ -46,6 +45,7 @@ from moorings.sockets.stream_socket import StreamSocket, accepted_socket
 from moorings.sockets.tls_settings import ServerTlsSettings, facts_of
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Awaitable, Coroutine, Generator
 
@@ -104,11 +104,19 @@ def mark_as_worker(handler: object) -> None:
     handler._moorings_runs_on_worker_ = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _close(connected: socket.socket | int) -> None:
+    if isinstance(connected, int):
+        os.close(connected)
+    else:
+        connected.close()
+
+
 class Accepting:
     """Acceptor, connections, tasks, limits and counts of one listener."""
 
     __slots__ = (
         "__weakref__",
+        "_deadlines",
         "_finished_callback",
         "_waiters",
         "accepted",
@@ -143,7 +151,9 @@ class Accepting:
         self.tls = ServerTlsSettings()
         #: The context that new handshakes use; None for plain TCP.
         self.secure: ssl.SSLContext | None = None
-        self.handshakes: dict[asyncio.Task[None], socket.socket] = {}
+        #: The handshakes under way, each with its deadline in the loop's time.
+        self.handshakes: dict[ServerHandshake, float] = {}
+        self._deadlines: asyncio.TimerHandle | None = None
         self.handshakes_failed = 0
         self.state = State.NEW
         self.home: Home | None = None
@@ -215,8 +225,7 @@ class Accepting:
         acceptor, self.acceptor = self.acceptor, None
         if acceptor is not None:
             acceptor.close()
-        for task in self.handshakes:
-            task.cancel()
+        self._end_handshakes()
         self.untaken += len(self.taken)
         while self.taken:
             self.taken.popleft().abort()
@@ -237,41 +246,60 @@ class Accepting:
         if self.secure is None:
             self._take(connected, address, None)
             return
-        assert self.home is not None
-        if isinstance(connected, int):
-            # (Named, since the kernel would be asked for what is not.)
-            family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
-            plain_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, connected)
-        else:
-            plain_socket = connected
-        task = self.home.loop.create_task(self._shake_hands(self.secure, plain_socket, address))
-        self.handshakes[task] = plain_socket
-        task.add_done_callback(self._handshake_ended)
-        self.update()
-
-    async def _shake_hands(self, secure: ssl.SSLContext, plain_socket: socket.socket, address: Any) -> None:
+        home = self.home
+        assert home is not None
         try:
-            async with asyncio.timeout(self.tls.handshake_timeout):
-                session = movable(TlsSession(secure, server_side=True), secure, server_side=True)
-                await shake_hands(plain_socket, session, str(self))
-        except (TlsFailure, OSError):
+            session = movable(TlsSession(self.secure, server_side=True), self.secure, server_side=True)
+        except OSError:
             self.handshakes_failed += 1
-            plain_socket.close()
+            _close(connected)
             return
-        except BaseException:
-            plain_socket.close()
-            raise
-        self._take(plain_socket, address, session)
+        handshake = ServerHandshake(hub_of(home), connected, address, session, self._handshake_ended)
+        deadline = home.loop.time() + self.tls.handshake_timeout
+        self.handshakes[handshake] = deadline
+        if self._deadlines is None or deadline < self._deadlines.when():
+            self._watch_deadlines(deadline)
+        self.update()
+        handshake.start()
 
-    def _handshake_ended(self, task: asyncio.Task[None]) -> None:
-        plain_socket = self.handshakes.pop(task)
-        if task.cancelled():
-            plain_socket.close()  # perhaps before the task had begun
-        error = None if task.cancelled() else task.exception()
-        if error is not None:  # a mistake in the library
-            self._report(error, self)
+    def _watch_deadlines(self, first: float) -> None:
+        """One timer for all handshakes; it may come when the one that it was set for is done."""
+        assert self.home is not None
+        if self._deadlines is not None:
+            self._deadlines.cancel()
+        self._deadlines = self.home.loop.call_at(first, self._end_late_ones)
+
+    def _end_late_ones(self) -> None:
+        assert self.home is not None
+        self._deadlines = None
+        now = self.home.loop.time()
+        for handshake in [each for each, deadline in self.handshakes.items() if deadline <= now]:
+            del self.handshakes[handshake]
+            handshake.close()
+            self.handshakes_failed += 1
+        if self.handshakes:
+            self._watch_deadlines(min(self.handshakes.values()))
         self.update()
         self._changed()
+
+    def _handshake_ended(self, handshake: ServerHandshake, error: Exception | None) -> None:
+        del self.handshakes[handshake]
+        if error is None:
+            self._take(handshake.give(), handshake.address, handshake.session)
+        else:
+            handshake.close()
+            self.handshakes_failed += 1
+            if not isinstance(error, (TlsFailure, OSError)):
+                self._report(error, self)  # a mistake in the library
+        self.update()
+        self._changed()
+
+    def _end_handshakes(self) -> None:
+        if self._deadlines is not None:
+            self._deadlines.cancel()
+            self._deadlines = None
+        while self.handshakes:
+            self.handshakes.popitem()[0].close()
 
     def _take(self, connected: socket.socket | int, address: Any, session: TlsSession | None) -> None:
         """Make a connection of a descriptor, and hand it on."""
@@ -285,12 +313,9 @@ class Accepting:
                 stream = TcpStream(hub_of(home), connected, connection)
             else:
                 stream = TlsStream(hub_of(home), connected, connection, session)
-                connection.tls = facts_of(session)
+                connection.tls = facts_of(session, asked_for_certificate=self.tls.client_anchors is not None)
         except OSError as error:
-            if isinstance(connected, int):
-                os.close(connected)
-            else:
-                connected.close()
+            _close(connected)
             home.report(f"{self}: a connection could not be taken over", error, self.owner())
             return
         connection.opened(stream, address, self.local_sockaddr)

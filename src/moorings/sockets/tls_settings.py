@@ -90,11 +90,11 @@ class ServerTlsSettings:
     key_log: str = ""
 
 
-def facts_of(session: Any) -> TlsFacts:
-    """What a session says of itself after its handshake."""
+def facts_of(session: Any, *, asked_for_certificate: bool = True) -> TlsFacts:
+    """What a session says of itself after its handshake. Servers ask only some clients for certificates."""
     return TlsFacts(
         level_of_version(session.version()),
-        tuple(session.peer_chain()),
+        tuple(session.peer_chain()) if asked_for_certificate else (),
         (),
         session.cipher(),
         session.alpn(),
