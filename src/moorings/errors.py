@@ -427,40 +427,20 @@ class CodedError(OSError):
         return (_restore, (self.errno, self.reason, self.winerror), state or None)
 
 
-class _PlainError(CodedError):
-    pass
+def _named_after(builtin: type[OSError]) -> type[CodedError]:
+    """A class that programs catch, and that tracebacks show, as the built-in one."""
+    return type(builtin.__name__, (CodedError,) if builtin is OSError else (CodedError, builtin), {})
 
 
-class _ConnectionRefusedError(CodedError, ConnectionRefusedError):
-    pass
-
-
-class _ConnectionResetError(CodedError, ConnectionResetError):
-    pass
-
-
-class _ConnectionAbortedError(CodedError, ConnectionAbortedError):
-    pass
-
-
-class _TimeoutError(CodedError, TimeoutError):
-    pass
-
-
-class _PermissionDeniedError(CodedError, PermissionError):
-    pass
-
-
-class _FileNotFoundError(CodedError, FileNotFoundError):
-    pass
-
-
-class _FileExistsError(CodedError, FileExistsError):
-    pass
-
-
-class _LookupFailedError(CodedError, socket.gaierror):
-    pass
+_PlainError: Final = _named_after(OSError)
+_ConnectionRefusedError: Final = _named_after(ConnectionRefusedError)
+_ConnectionResetError: Final = _named_after(ConnectionResetError)
+_ConnectionAbortedError: Final = _named_after(ConnectionAbortedError)
+_TimeoutError: Final = _named_after(TimeoutError)
+_PermissionDeniedError: Final = _named_after(PermissionError)
+_FileNotFoundError: Final = _named_after(FileNotFoundError)
+_FileExistsError: Final = _named_after(FileExistsError)
+_LookupFailedError: Final = _named_after(socket.gaierror)
 
 
 class TooBigError(CodedError):
@@ -474,24 +454,8 @@ class PinMismatchError(CodedError):
     """CERT_E_UNTRUSTEDCA 0x800B0112: a TLS server's certificate has none of the keys that the program has pinned."""
 
 
-def _name_after(kind: type[CodedError], builtin: type[OSError]) -> None:
-    """Let tracebacks show the name that users catch, ``ConnectionRefusedError``, not a private one."""
-    kind.__name__ = kind.__qualname__ = builtin.__name__
-
-
-for _kind, _builtin in (
-    (_PlainError, OSError),
-    (_ConnectionRefusedError, ConnectionRefusedError),
-    (_ConnectionResetError, ConnectionResetError),
-    (_ConnectionAbortedError, ConnectionAbortedError),
-    (_TimeoutError, TimeoutError),
-    (_PermissionDeniedError, PermissionError),
-    (_FileNotFoundError, FileNotFoundError),
-    (_FileExistsError, FileExistsError),
-    (_LookupFailedError, socket.gaierror),
-    (TooBigError, OSError),
-):
-    _name_after(_kind, _builtin)
+# Tracebacks show it as they show the others.
+TooBigError.__name__ = TooBigError.__qualname__ = OSError.__name__
 
 _CLASSES: Final[dict[int, type[CodedError]]] = {
     WSAECONNREFUSED: _ConnectionRefusedError,

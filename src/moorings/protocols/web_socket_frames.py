@@ -21,9 +21,10 @@ Sources: RFC 6455 sections 5 to 8, RFC 7692 section 6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from moorings import errors
+from moorings.protocols.receive_position import ReceivePosition
 from moorings.protocols.sink import Sink
 from moorings.protocols.web_socket_close import CloseCode, WebSocketProtocolError, may_be_received
 
@@ -38,15 +39,7 @@ if cython.compiled:
     pass
 else:
     from moorings._pure import Block  # noqa: TC001 - Cython knows it from the .pxd
-    from moorings._pure_web_sockets import (
-        MessageMemory,
-        key_at,
-        key_bytes,
-        key_of,
-        unmask,
-        unmask_text,
-        utf8_state,
-    )
+    from moorings._pure_web_sockets import MessageMemory, key_at, key_bytes, key_of, unmask, unmask_text, utf8_state
 
 __all__ = ["BINARY", "FRAME_LIMIT", "MESSAGE_LIMIT", "UNLIMITED", "TEXT", "FrameReceiver", "ReceivePosition"]
 
@@ -65,24 +58,6 @@ _TEXT = 1
 _BINARY = 2
 _CLOSE = 8
 _PING = 9
-
-
-class ReceivePosition(NamedTuple):
-    """Where a receiver stands between two bytes: plain values, which another process can take up."""
-
-    head: bytes
-    in_frame: bool
-    opcode: int
-    is_final: bool
-    remaining: int
-    taken: int
-    key: bytes
-    kind: int
-    message_size: int
-    state: int
-    memory: bytes
-    control: bytes
-    closed: bool
 
 
 class FrameReceiver(Sink):
