@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from moorings import errors
 from moorings.engine import descriptor
 from moorings.engine.tls_codec import TlsFailure
+from moorings.engine.tls_keys import ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HEADER_SIZE
 from moorings.engine.waiting import Readiness
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ __all__ = ["HANDSHAKE_RECEIVE_SIZE", "Handshaking", "VerdictGate", "shake_hands"
 
 #: Bytes that one receive call of a handshake asks for.
 HANDSHAKE_RECEIVE_SIZE = 16384
+# Bytes of an alert in TLS 1.3: level, number, type and tag (RFC 8446 section 5.2). No handshake message is as short.
+_ENCRYPTED_ALERT = 19
 
 
 class Handshaking(Protocol):
@@ -54,6 +57,14 @@ class VerdictGate:
         self._fed = False
         self._decided: list[bytes] | None = None
 
+    def lets_out(self, session: Handshaking, last_words: bytes) -> bool:
+        """Whether what a session that has failed wants to send may go: it may have answered the certificate before.
+
+        (A peer can send its certificate and something wrong in one go. An alert says nothing of ours.)
+        """
+        chain = session.peer_chain()
+        return not chain or chain == self._decided or _has_alerts_only(last_words)
+
     async def pass_on(self, session: Handshaking, *, done: bool) -> None:
         """To be called after each step, before anything is sent. Raises what the verdict raises."""
         if (done or session.wants_send()) and self._fed:
@@ -62,6 +73,18 @@ class VerdictGate:
                 await self._verdict()
                 self._decided = chain
         self._fed = True  # the first flight apart, each answers something
+
+
+def _has_alerts_only(records: bytes) -> bool:
+    """Whether there are alerts, encrypted or not, and ChangeCipherSpec, which TLS 1.3 sends before them."""
+    place = 0
+    while place < len(records):
+        kind = records[place]
+        size = int.from_bytes(records[place + 3 : place + HEADER_SIZE], "big")
+        if kind not in {ALERT, CHANGE_CIPHER_SPEC} and (kind != APPLICATION_DATA or size > _ENCRYPTED_ALERT):
+            return False
+        place += HEADER_SIZE + size
+    return True
 
 
 async def shake_hands(
@@ -130,8 +153,9 @@ async def _drive(
         try:
             done = session.step()
         except TlsFailure:
-            if session.wants_send():
-                tell(session.take_ciphertext())
+            last_words = session.take_ciphertext() if session.wants_send() else b""
+            if last_words and (gate is None or gate.lets_out(session, last_words)):
+                tell(last_words)
             raise
         if gate is not None:
             await gate.pass_on(session, done=done)
