@@ -404,14 +404,38 @@ async def test_forgotten_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     kept = tls_context.KeptSession(None, (), float("inf"))  # type: ignore[arg-type]
     contexts = [memory.fast(key) for key in keys[:2]]
     assert memory.fast(keys[0]) is contexts[0]
-    for key in keys[:2]:
-        memory.keep_session(key, "name", "1", kept)
+    for key, context in zip(keys, contexts, strict=False):
+        memory.keep_session(key, "name", "1", kept, context)
     memory.fast(keys[2])  # the second one is forgotten, with its sessions
     assert memory.take_session(keys[1], "name", "1") is None
     assert memory.take_session(keys[0], "name", "1") is kept
     assert memory.take_session(keys[0], "name", "1") is None
     for port in ("1", "2", "3"):
-        memory.keep_session(keys[0], "name", port, kept)
+        memory.keep_session(keys[0], "name", port, kept, contexts[0])
     assert [memory.take_session(keys[0], "name", port) for port in ("1", "2", "3")] == [None, kept, kept]
-    memory.keep_session(keys[0], "name", "1", kept._replace(made_at=float("-inf")))
+    memory.keep_session(keys[0], "name", "1", kept._replace(made_at=float("-inf")), contexts[0])
     assert memory.take_session(keys[0], "name", "1") is None
+
+
+async def test_a_session_outlives_its_context_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL takes a session only in the context that it was made in."""
+    from moorings.sockets import tls_context
+
+    monkeypatch.setattr(tls_context, "CONTEXTS_LIMIT", 1)
+    async with serving(server_context("TLS 1.3")) as served:
+
+        async def connect(**settings: Any) -> StreamSocket:
+            ours = trusting(**settings)
+            await ours.connect_async(LOCALHOST, served.port, Level.TLS13)
+            await ours.write(b"x")
+            assert await ours.read() == b"x"
+            return ours
+
+        first = await connect()
+        other = await connect(alpn_protocols=["h2"])  # the context of the first one is forgotten,
+        second = await connect()  # and made anew
+        await first.aclose()
+        third = await connect()
+        assert not third.information.is_resumed
+        for ours in (other, second, third):
+            await ours.aclose()

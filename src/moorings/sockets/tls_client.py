@@ -37,6 +37,7 @@ from moorings.sockets.upgrading import injected
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Awaitable, Callable
 
     from moorings.certificates.revocation_check import RevocationCheck
@@ -106,6 +107,7 @@ class ClientHandshake:
         self._errors: tuple[ChainValidationResult, ...] | None = None
         self._found: list[ChainValidationResult] = []
         self._kept: KeptSession | None = None
+        self._fast: ssl.SSLContext | None = None
 
     def __str__(self) -> str:
         return f"StreamSocket to {endpoint_text(self._host.display_name, self._port)}"
@@ -159,8 +161,8 @@ class ClientHandshake:
                 raise self._refused(failure.verify_code) from failure
             raise error_of(failure, f"{self}: the TLS handshake failed") from failure
         connection.tls = facts = self._facts(session)
-        if not self._ignorable:
-            connection.on_last_look = self._keep_session(facts)
+        if self._fast is not None:
+            connection.on_last_look = self._keep_session(facts, self._fast)
 
     def _make_session(self) -> Any:
         memory = memory_of(hub_of(self._home))
@@ -175,7 +177,7 @@ class ClientHandshake:
             return movable(session, context)
         self._kept = memory.take_session(self._key, self._name, self._port)
         resumed = None if self._kept is None else self._kept.session
-        fast = memory.fast(self._key)
+        fast = self._fast = memory.fast(self._key)
         return movable(TlsSession(fast, server_name=self._name, resumed=resumed), fast)
 
     def _anchors(self) -> TrustAnchors:
@@ -303,14 +305,14 @@ class ClientHandshake:
         error.certificate_errors = found
         return error
 
-    def _keep_session(self, facts: TlsFacts) -> Callable[[TcpStream], None]:
+    def _keep_session(self, facts: TlsFacts, context: ssl.SSLContext) -> Callable[[TcpStream], None]:
         memory, key, name, port = memory_of(hub_of(self._home)), self._key, self._name, self._port
 
         def keep(stream: TcpStream) -> None:
             session = getattr(stream, "session", None)
             made = None if session is None or getattr(stream, "session_failed", False) else session.exported()
             if made is not None and made.has_ticket:
-                memory.keep_session(key, name, port, KeptSession(made, facts.chain, time.monotonic()))
+                memory.keep_session(key, name, port, KeptSession(made, facts.chain, time.monotonic()), context)
 
         return keep
 

@@ -173,10 +173,14 @@ class TlsMemory:
             return None
         return found
 
-    def keep_session(self, key: ContextKey, name: str, port: str, kept: KeptSession) -> None:
-        """Remember a session of a connection whose server was accepted without any error."""
-        if key.key_log:
-            return  # it would keep its context, and a session goes on in the context that it was made in only
+    def keep_session(self, key: ContextKey, name: str, port: str, kept: KeptSession, context: ssl.SSLContext) -> None:
+        """Remember a session of a connection whose server was accepted without any error.
+
+        It goes on in the context that it was made in only: one that has been forgotten meanwhile, or that was never
+        kept, as those with a key log are not, has no use for it.
+        """
+        if self._contexts.get(("fast", key)) is not context:
+            return
         self._sessions[key, name, port] = kept
         self._sessions.move_to_end((key, name, port))
         if len(self._sessions) > SESSIONS_LIMIT:
