@@ -16,7 +16,7 @@ import moorings
 
 async def show(url: str) -> None:
     try:
-        async with await moorings.connect(url, timeout=10):
+        async with moorings.connect(url, timeout=10):
             print("connected")
     except OSError as error:
         print(

@@ -14,7 +14,7 @@ import moorings
 
 async def main(port: int, text: str) -> None:
     data = text.encode()
-    async with await moorings.connect(f"tcp://127.0.0.1:{port}", timeout=5) as connection:
+    async with moorings.connect(f"tcp://127.0.0.1:{port}", timeout=5) as connection:
         await connection.write(data)
         async with asyncio.timeout(5):
             echo = await connection.read_exactly(len(data))

@@ -76,7 +76,7 @@ async def show_progress(connection: moorings.StreamSocket, size: int) -> None:
 async def send(path: Path, port: int) -> None:
     size = (await asyncio.to_thread(path.stat)).st_size
     digest = hashlib.sha256()
-    async with await moorings.connect(f"tcp://127.0.0.1:{port}", timeout=5) as connection:
+    async with moorings.connect(f"tcp://127.0.0.1:{port}", timeout=5) as connection:
         progress = asyncio.create_task(show_progress(connection, size))
         try:
             connection.write(f"{size} {path.name}\n".encode())  # goes out together with the first block
