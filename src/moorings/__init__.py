@@ -30,14 +30,18 @@ from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEven
 from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import (
     SocketErrorStatus,
+    SocketMessageType,
     SocketProtectionLevel,
     SocketQualityOfService,
 )
 from moorings.sockets.limits import StreamCounters
+from moorings.sockets.server_message_web_socket import ServerMessageWebSocket, accept_web_socket
 from moorings.sockets.socket_error import SocketError
 from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
+from moorings.sockets.web_socket_error import WebSocketError
+from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs, WebSocketClosedEventArgs
 from moorings.streams.buffer import Buffer
 from moorings.streams.data_reader import DataReader
 from moorings.streams.data_writer import DataWriter
@@ -74,12 +78,15 @@ __all__ = [
     "ListenerReport",
     "Listening",
     "ListeningDatagrams",
+    "MessageWebSocketMessageReceivedEventArgs",
     "Monitor",
     "ProgramSnapshot",
     "RevocationCheck",
     "RoundTripTimeStatistics",
+    "ServerMessageWebSocket",
     "SocketError",
     "SocketErrorStatus",
+    "SocketMessageType",
     "SocketProtectionLevel",
     "SocketQualityOfService",
     "StreamCounters",
@@ -89,6 +96,9 @@ __all__ = [
     "TrustAnchors",
     "UnicodeEncoding",
     "Uri",
+    "WebSocketClosedEventArgs",
+    "WebSocketError",
+    "accept_web_socket",
     "adopt",
     "blocking",
     "connect",

@@ -36,6 +36,11 @@ from moorings.sockets.listener_objects import (
     StreamSocketListenerControl,
     StreamSocketListenerInformation,
 )
+from moorings.sockets.server_message_web_socket import (
+    ServerMessageWebSocket,
+    ServerMessageWebSocketControl,
+    ServerMessageWebSocketInformation,
+)
 from moorings.sockets.socket_error import (
     SocketError,
 )
@@ -55,6 +60,13 @@ from moorings.sockets.stream_socket_information import (
 from moorings.sockets.stream_socket_listener import (
     StreamSocketListener,
 )
+from moorings.sockets.web_socket_error import (
+    WebSocketError,
+)
+from moorings.sockets.web_socket_events import (
+    MessageWebSocketMessageReceivedEventArgs,
+    WebSocketClosedEventArgs,
+)
 
 __all__ = [
     "BandwidthStatistics",
@@ -65,8 +77,12 @@ __all__ = [
     "DatagramSocketControl",
     "DatagramSocketInformation",
     "DatagramSocketMessageReceivedEventArgs",
+    "MessageWebSocketMessageReceivedEventArgs",
     "MessageWebSocketReceiveMode",
     "RoundTripTimeStatistics",
+    "ServerMessageWebSocket",
+    "ServerMessageWebSocketControl",
+    "ServerMessageWebSocketInformation",
     "SocketActivityConnectedStandbyAction",
     "SocketActivityKind",
     "SocketActivityTriggerReason",
@@ -83,4 +99,6 @@ __all__ = [
     "StreamSocketListenerConnectionReceivedEventArgs",
     "StreamSocketListenerControl",
     "StreamSocketListenerInformation",
+    "WebSocketClosedEventArgs",
+    "WebSocketError",
 ]

@@ -1,0 +1,213 @@
+"""`ServerMessageWebSocket`: the server's side of one WebSocket, made from an accepted StreamSocket."""
+
+# pyright: reportPrivateUsage=false
+# The function below the classes makes their objects; as a method it would be part of the public surface.
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from moorings import errors
+from moorings.engine.web_socket import WebSocketLink
+from moorings.foundation.closable import IClosable
+from moorings.foundation.projection import Object, check_enum, check_object, final, not_constructible
+from moorings.protocols.web_error_status import hresult_of_http_status
+from moorings.sockets.enums import SocketMessageType
+from moorings.sockets.message_face import MessageFace, MessageSettings
+from moorings.sockets.stream_socket import StreamSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from moorings.foundation.events import EventRegistrationToken
+    from moorings.names.host_name import HostName
+    from moorings.protocols.web_socket_request import RequestRefused, UpgradeRequest
+    from moorings.sockets.statistics import BandwidthStatistics
+
+#: Seconds in which the head of the request has to come.
+REQUEST_TIMEOUT = 10.0
+#: Seconds without a byte from the client after which it gets a ping, and seconds for the answer.
+PING_INTERVAL = 20.0
+PING_TIMEOUT = 20.0
+
+_PIECE: Final = 4096
+
+
+@final
+@not_constructible
+class ServerMessageWebSocketControl(Object):
+    """Settings of a ServerMessageWebSocket. Source: WinRT ServerMessageWebSocketControl."""
+
+    __slots__ = ("_settings",)
+    _settings: MessageSettings
+
+    @property
+    def message_type(self) -> SocketMessageType:
+        """Whether writes to `output_stream` are UTF8 or BINARY messages (default BINARY); may change at any time."""
+        return self._settings.message_type
+
+    @message_type.setter
+    def message_type(self, value: SocketMessageType) -> None:
+        self._settings.message_type = check_enum(value, SocketMessageType, "message_type")
+
+
+@final
+@not_constructible
+class ServerMessageWebSocketInformation(Object):
+    """What there is to know about a ServerMessageWebSocket, in any state.
+
+    Beside WinRT's members: `request`, the request that opened it, with path, origin and headers. Source: WinRT
+    ServerMessageWebSocketInformation.
+    """
+
+    __slots__ = ("_protocol", "_socket", "request")
+    _socket: StreamSocket
+    _protocol: str
+    #: The request with which the client opened it.
+    request: UpgradeRequest
+
+    @property
+    def bandwidth_statistics(self) -> BandwidthStatistics:
+        """Bandwidth estimates of the TCP connection, in bits per second; zeros where the kernel does not say."""
+        return self._socket.information.bandwidth_statistics
+
+    @property
+    def local_address(self) -> HostName:
+        """The local IP address."""
+        return self._socket.information.local_address  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+    @property
+    def protocol(self) -> str:
+        """The subprotocol that was agreed on, or ""."""
+        return self._protocol
+
+
+@final
+@not_constructible
+class ServerMessageWebSocket(MessageFace, IClosable):
+    """The server's side of a WebSocket of messages; `accept_web_socket` makes it, open.
+
+    Messages come by `message_received`, or by `receive()` and ``async for``, never by both; they wait until somebody
+    takes them, and the client with them. A WebSocket that is dropped while it is open is closed with a ResourceWarning.
+    Source: WinRT ServerMessageWebSocket.
+    """
+
+    __slots__ = ("_control", "_information", "_socket")
+    _winrt_name_ = "Windows.Networking.Sockets.ServerMessageWebSocket"
+    _control: ServerMessageWebSocketControl
+    _information: ServerMessageWebSocketInformation
+    _socket: StreamSocket
+
+    def add_message_received(self, handler: Callable[[Any, Any], object], /) -> EventRegistrationToken:
+        """Add a handler (socket, MessageWebSocketMessageReceivedEventArgs), at any time.
+
+        Messages that came before the first handler wait for it. What an ``async def`` handler does holds the next
+        message back. The last event may stand for the failure that ended the connection.
+
+        Errors: E_ILLEGAL_METHOD_CALL while a `receive()` is pending.
+        """
+        link = self._link
+        if link.handler is None and link.receive_head is not None:
+            raise errors.illegal_call(
+                f"{self}: add_message_received while a receive is pending", "use one or the other"
+            )
+        token = self._message_event.add(handler)
+        if link.handler is None:
+            link.home.call(self._hand_out)
+        return token
+
+    def remove_message_received(self, token: EventRegistrationToken, /) -> None:
+        """Remove the handler that `token` stands for."""
+        self._message_event.remove(token)
+
+    @property
+    def control(self) -> ServerMessageWebSocketControl:
+        """Settings; the same object each time."""
+        return self._control
+
+    @property
+    def information(self) -> ServerMessageWebSocketInformation:
+        """The request, addresses and statistics; the same object each time, readable after the end."""
+        return self._information
+
+    def __repr__(self) -> str:
+        return f"<ServerMessageWebSocket over {self._socket._connection}>"
+
+    __str__ = __repr__
+
+
+async def accept_web_socket(
+    socket: StreamSocket,
+    *,
+    request: UpgradeRequest | None = None,
+    subprotocols: Sequence[str] = (),
+    origins: Sequence[str | None] | None = None,
+    max_message_size: int = 67108864,
+) -> ServerMessageWebSocket:
+    """Answer a WebSocket request on an accepted StreamSocket, and take the connection over.
+
+    The head of the request is read here, within 10 s, unless somebody has read and judged it (`request`). The first of
+    `subprotocols` that the client offers is agreed on. `origins`: the Origin headers that may connect, None among them
+    for clients without one; default all. A longer message than `max_message_size` bytes (64 MiB) ends it with 1009.
+
+    What is no such request is answered as HTTP says, the socket closed, and the error of the answer raised:
+    0x80190000 + status. Errors: also those of reading; TimeoutError where the request does not come.
+    Cancellation: *object now broken*: the socket is aborted.
+    """
+    from moorings.protocols import web_socket_request as codec  # noqa: PLC0415 (only who uses WebSockets pays for h11)
+
+    check_object(socket, StreamSocket, "socket")
+    stream = socket._stream("accept_web_socket")
+    try:
+        if request is None:
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                judged = await _read_request(socket)
+        else:
+            judged = request
+        if isinstance(judged, codec.UpgradeRequest) and origins is not None and judged.origin not in origins:
+            text = f"The origin {judged.origin} may not connect."
+            judged = codec.RequestRefused(403, text, codec.make_answer(403, text + "\n"))
+        if isinstance(judged, codec.RequestRefused):
+            await socket.write(judged.answer)
+            await socket.aclose()
+            reason = f"{socket._connection}: the request was answered with {judged.status}: {judged.text}"
+            raise errors.make(hresult_of_http_status(judged.status), reason)
+        chosen = codec.choose_subprotocol(judged.subprotocols, subprotocols)
+        await socket.write(judged.accept(subprotocol=chosen).answer)
+    except BaseException:
+        socket.abort()
+        raise
+    return _opened(socket, stream, judged, chosen, max_message_size)
+
+
+async def _read_request(socket: StreamSocket) -> UpgradeRequest | RequestRefused:
+    from moorings.protocols.web_socket_request import ServerHandshake  # noqa: PLC0415 (as above)
+
+    handshake = ServerHandshake()
+    while True:
+        data = await socket.read(_PIECE)
+        if not data:
+            raise errors.aborted(f"{socket._connection} ended before its request was complete")
+        judged = handshake.receive(data)
+        if judged is not None:
+            return judged
+
+
+def _opened(
+    socket: StreamSocket, stream: Any, request: UpgradeRequest, protocol: str, limit: int
+) -> ServerMessageWebSocket:
+    link = WebSocketLink(stream, False, frame_limit=limit, message_limit=limit)
+    control = object.__new__(ServerMessageWebSocketControl)
+    information = object.__new__(ServerMessageWebSocketInformation)
+    made = object.__new__(ServerMessageWebSocket)
+    made._prepare_face(link)
+    made._socket = socket
+    control._settings = made._settings
+    information._socket = socket
+    information._protocol = protocol
+    information.request = request
+    made._control = control
+    made._information = information
+    link.start(request.rest, ping_interval=PING_INTERVAL, ping_timeout=PING_TIMEOUT)
+    return made

@@ -1,0 +1,133 @@
+"""What the handlers of a WebSocket get: a message, and the end."""
+
+# pyright: reportPrivateUsage=false
+# The functions below the classes make their objects; as methods they would be part of the public surface.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from moorings.foundation.projection import Object, final, not_constructible
+from moorings.sockets.enums import SocketMessageType
+from moorings.sockets.message_stream import MessageStream
+from moorings.streams.data_reader import DataReader, reader_over
+
+if TYPE_CHECKING:
+    from moorings.streams.interfaces import IInputStream
+
+_BINARY = SocketMessageType.BINARY
+_UTF8 = SocketMessageType.UTF8
+
+
+@final
+@not_constructible
+class MessageWebSocketMessageReceivedEventArgs(Object):
+    """One message of a WebSocket, or the failure that ended it (`error` is set then, and the readers raise it).
+
+    Beside WinRT's members it has the Python face: `data`, str or bytes. It stays valid as long as it is kept. Source:
+    WinRT MessageWebSocketMessageReceivedEventArgs.
+    """
+
+    __slots__ = ("_complete", "_kind", "_payload", "_reader", "error")
+    #: The failure that this event stands for, or None.
+    error: OSError | None
+    _payload: str | bytes
+    _kind: SocketMessageType
+    _complete: bool
+    _reader: DataReader | None
+
+    @property
+    def data(self) -> str | bytes:
+        """The message: str where it is text, else bytes. Raises what `get_data_reader` raises."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        return self._payload
+
+    def _bytes(self) -> bytes:
+        payload = self.data
+        return payload.encode() if isinstance(payload, str) else payload
+
+    def get_data_reader(self) -> DataReader:
+        """A DataReader with the whole message loaded (text as UTF-8); the same one each time.
+
+        Errors: where the event stands for a failure, that failure: 0x80072EFE (ConnectionAbortedError) where the
+        connection ended without a close frame, 0x80072EFF (ConnectionResetError), 0x83760002 where the peer broke the
+        protocol, 0x83750006 for a message over the limit. Source: WinRT
+        MessageWebSocketMessageReceivedEventArgs.GetDataReader.
+        """
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = reader_over(self._bytes())
+        return reader
+
+    def get_data_stream(self) -> IInputStream:
+        """An IInputStream over the same bytes, with a position of its own.
+
+        Errors: as `get_data_reader`. Source: WinRT MessageWebSocketMessageReceivedEventArgs.GetDataStream.
+        """
+        return MessageStream(self._bytes())
+
+    @property
+    def message_type(self) -> SocketMessageType:
+        """Whether the peer sent it as text (UTF8) or as BINARY."""
+        return self._kind
+
+    @property
+    def is_message_complete(self) -> bool:
+        """True for a whole message; False for a failure."""
+        return self._complete
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"<message error {self.error}>"
+        return f"<{self._kind.name} message of {len(self._payload)} {'characters' if self._kind else 'bytes'}>"
+
+
+def message_args(payload: str | bytes) -> MessageWebSocketMessageReceivedEventArgs:
+    """The arguments for a whole message."""
+    args = object.__new__(MessageWebSocketMessageReceivedEventArgs)
+    args._payload = payload
+    args._kind = _UTF8 if type(payload) is str else _BINARY
+    args._complete = True
+    args._reader = None
+    args.error = None
+    return args
+
+
+def failure_args(error: OSError) -> MessageWebSocketMessageReceivedEventArgs:
+    """The arguments for the failure that ended it."""
+    args = message_args(b"")
+    args._complete = False
+    args.error = error
+    return args
+
+
+@final
+@not_constructible
+class WebSocketClosedEventArgs(Object):
+    """How a WebSocket was closed. Source: WinRT WebSocketClosedEventArgs."""
+
+    __slots__ = ("_code", "_reason")
+    _code: int
+    _reason: str
+
+    @property
+    def code(self) -> int:
+        """The code of the peer's close frame: 1005 where it had none, 1006 where no close frame came in time."""
+        return self._code
+
+    @property
+    def reason(self) -> str:
+        """The reason in the peer's close frame, or ""."""
+        return self._reason
+
+    def __repr__(self) -> str:
+        return f"<closed with {self._code} {self._reason!r}>"
+
+
+def closed_args(code: int, reason: str) -> Any:
+    """The arguments of `closed`."""
+    args = object.__new__(WebSocketClosedEventArgs)
+    args._code = code
+    args._reason = reason
+    return args
