@@ -24,6 +24,7 @@ cdef class Records:
     cdef Py_ssize_t decrypt(self, Block block, Py_ssize_t asked) except? -12345
     cdef Py_ssize_t _bound(self, Py_ssize_t asked) noexcept
     cdef Py_ssize_t decrypt_to(self, BufferBase target, Py_ssize_t offset, Py_ssize_t asked) except? -12345
+    cdef int _make_room(self, BufferBase target, Py_ssize_t size) except -1
     cdef Py_ssize_t decrypt_new(self, Py_ssize_t asked) except? -12345
     cdef Py_ssize_t encrypt_and_send(self, int fd, object data, Py_ssize_t start, Py_ssize_t size) except? -12345
     cpdef feed(self, object ciphertext)

@@ -75,6 +75,16 @@ for _index in range(WARM):
     _used[_index] = False
 
 
+def frees_safely(tuple version):
+    """Whether SSL_free_buffers of a version leaves alone what is in use. Older ones free a record that has come by half
+    (CVE-2024-4741, mended in 3.0.14, 3.1.6, 3.2.2 and 3.3.1); there the buffers go with the next record.
+    """
+    branch, patch = version[:2], version[3]
+    return branch > (3, 3) or patch >= {(3, 0): 14, (3, 1): 6, (3, 2): 2, (3, 3): 1}.get(branch, sys.maxsize)
+
+cdef bint _frees_safely = frees_safely(ssl.OPENSSL_VERSION_INFO)
+
+
 cdef void _cool(int slot) noexcept:
     """Let OpenSSL free the buffers of the session in a slot; the slot is free then."""
     cdef Records records
@@ -84,7 +94,8 @@ cdef void _cool(int slot) noexcept:
     _warm[slot] = NULL
     records.slot = -1
     SSL_ctrl(records.ssl, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS, NULL)
-    SSL_free_buffers(records.ssl)  # where they are not empty they are freed later
+    if _frees_safely:
+        SSL_free_buffers(records.ssl)  # where they are not empty they are freed later
 
 
 cdef void _warm_up(Records records) noexcept:
@@ -181,11 +192,21 @@ cdef class Records:
         if asked > target.limit - offset:
             asked = target.limit - offset
         asked = self._bound(asked)
-        target.reserve(offset + asked)
+        if offset + asked > target.size:
+            self._make_room(target, offset + asked)
         count = self._read(target.data + offset, asked)
         if count > 0 and offset + count > target.filled:
             target.filled = offset + count
         return count
+
+    cdef int _make_room(self, BufferBase target, Py_ssize_t size) except -1:
+        """Let a buffer grow. Where it cannot, as somebody views it, what was received is there for a later read."""
+        try:
+            target.reserve(size)
+        except BaseException:
+            self._keep()
+            raise
+        return 0
 
     cdef Py_ssize_t decrypt_new(self, Py_ssize_t asked) except? -12345:
         """`decrypt` to bytes of their own, `found`."""
@@ -193,6 +214,7 @@ cdef class Records:
         asked = self._bound(asked)
         cdef PyObject *found = new_bytes(NULL, asked)
         if found is NULL:
+            self._keep()
             raise MemoryError
         count = self._read(PyBytes_AS_STRING(<object>found), asked)
         if count > 0 and resize_bytes(&found, count) == 0:
@@ -422,7 +444,7 @@ cdef class Records:
     cdef int _keep(self) except -1:
         """The block is about to be used by others: keep what is left in it."""
         cdef char *kept
-        if self.kept is not NULL:
+        if self.kept is not NULL or self.wire.left == 0:
             return 0  # that is where it is
         kept = <char *>PyMem_RawMalloc(self.wire.left)
         if kept is NULL:
