@@ -91,6 +91,10 @@ class OpenEnum(IntEnum):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}.{self._name_}: {self._value_}>" if self._name_ else self._nameless()
 
+    def __reduce_ex__(self, _protocol: object) -> tuple[type[Self], tuple[int]]:
+        # By its number: early releases of Python 3.11 go by the name, which not every member has.
+        return type(self), (self._value_,)
+
     def _nameless(self) -> str:
         return f"<{type(self).__name__}: {self._value_}>"
 
