@@ -531,6 +531,41 @@ async def test_a_plain_script(tmp_path: Path, answer: str, outcome: str) -> None
     assert (printed, complaints) == (["asked 0", outcome], b"")
 
 
+TOO_LATE = """
+import inspect, sys, threading
+from moorings.certificates.trust import TrustAnchors
+from winrt.windows.networking import HostName
+from winrt.windows.networking.sockets import SocketProtectionLevel, StreamSocket
+asked, gone = threading.Event(), threading.Event()
+made = []
+async def later(): print("this runs for nobody")
+
+def handler(_, args):
+    asked.set()
+    gone.wait()
+    made.append(later())
+    return made[0]
+socket = StreamSocket()
+socket.control.trust_anchors = TrustAnchors(files=[sys.argv[2]])
+socket.add_server_custom_validation_requested(handler)
+action = socket.connect_async(HostName("localhost"), sys.argv[1], SocketProtectionLevel.TLS13)
+asked.wait()
+action.cancel()
+try:
+    action.get()
+except OSError:
+    gone.set()
+while not made or inspect.getcoroutinestate(made[0]) != inspect.CORO_CLOSED: pass
+socket.close()
+"""
+
+
+async def test_a_plain_script_that_has_cancelled_drops_what_a_handler_returns_later(tmp_path: Path) -> None:
+    authority().cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with serving(server_context("TLS 1.3")) as served:
+        assert await _run(TOO_LATE, served.port, str(tmp_path / "ca.pem")) == ([], b"")
+
+
 WITHOUT_THE_EXTRA = """
 import asyncio, sys
 for name in ("cryptography", "OpenSSL", "service_identity"):

@@ -199,18 +199,23 @@ async def decide(
     tasks: set[asyncio.Task[None]] = set()
 
     def own(awaitable: Awaitable[Any], deferral: Deferral) -> None:
+        if validation.over:  # cancelled meanwhile
+            _give_up(awaitable, deferral)
+            return
         task = home.loop.create_task(_follow(awaitable, validation))
         tasks.add(task)
-        task.add_done_callback(partial(_close, deferral))
+        task.add_done_callback(partial(_give_up, awaitable, deferral))  # (perhaps it never began)
 
     def start(_handler: object, awaitable: Awaitable[Any]) -> None:
-        deferral = validation.deferrals.get_deferral()
+        try:
+            deferral = validation.deferrals.get_deferral()
+        except OSError:  # cancelled while a worker thread was in the handler
+            _give_up(awaitable)
+            return
         if not home.background:
             own(awaitable, deferral)
         elif not post(home, partial(own, awaitable, deferral)):  # the end of the program
-            deferral.close()
-            if inspect.iscoroutine(awaitable):
-                awaitable.close()
+            _give_up(awaitable, deferral)
 
     try:
         if home.background:
@@ -247,8 +252,12 @@ def _fire_on_worker(
         handling.close()
 
 
-def _close(deferral: Deferral, _task: object) -> None:
-    deferral.close()
+def _give_up(awaitable: Awaitable[Any], deferral: Deferral | None = None, _task: object = None) -> None:
+    """Nobody waits any more for what a handler returned."""
+    if deferral is not None:
+        deferral.close()
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
 
 
 async def _follow(awaitable: Awaitable[Any], validation: Validation) -> None:
