@@ -288,3 +288,20 @@ async def test_connected_and_accepted_sockets_pass_some_checks() -> None:
         for check in checks:
             await run_check(check, make_pair)
             await run_check(check, make_pair, swapped=True)
+
+
+async def test_a_mistake_behind_the_handshake_is_reported_and_the_client_is_not_left_waiting(
+    monkeypatch: pytest.MonkeyPatch, expect_loop_errors: list[dict[str, Any]]
+) -> None:
+    def mistaken(*_arguments: object, **_options: object) -> None:
+        raise ZeroDivisionError
+
+    async with moorings.listen("tls://127.0.0.1:0", echo, certificate=identity()) as listener:
+        url = f"tls://localhost:{listener.port}"
+        with monkeypatch.context() as patch:
+            patch.setattr(accepting, "facts_of", mistaken)
+            with pytest.raises(OSError, match="reset"):
+                async with moorings.connect(url, ca=trusts()) as connection:
+                    await connection.read()
+        assert [type(each["exception"]) for each in expect_loop_errors] == [ZeroDivisionError]
+        assert await ask(listener.port) == b"hello\n"

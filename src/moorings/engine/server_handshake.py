@@ -114,12 +114,15 @@ class ServerHandshake(Source):
     def _go_on(self) -> None:
         """Take as many steps as there are bytes and budget for."""
         try:
-            while self._on_ended is not None and self._step():
+            while self._on_ended is not None and not (self._done and self._unsent is None) and self._step():
                 pass
         except (TlsFailure, OSError) as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001 - whoever accepts reports it, and the client must not stay
             self._end(error)
+        else:
+            if self._done and self._unsent is None:
+                self._end(None)
 
     def _step(self) -> bool:
         """Send what is to be sent, or take what has come; False when it has to wait, or is over."""
@@ -127,9 +130,6 @@ class ServerHandshake(Source):
         home = hub.home
         if self._unsent is not None:
             return self._send()
-        if self._done:
-            self._end(None)
-            return False
         if not self._readable:
             self._watch()
             return False

@@ -307,6 +307,7 @@ class Accepting:
         assert home is not None
         connection = Connection(self.settings)
         connection.accepted = True
+        stream: TcpStream | None = None
         try:
             self.settings.apply_to_accepted(connected)
             if session is None:
@@ -314,8 +315,11 @@ class Accepting:
             else:
                 stream = TlsStream(hub_of(home), connected, connection, session)
                 connection.tls = facts_of(session, asked_for_certificate=self.tls.client_anchors is not None)
-        except OSError as error:
-            _close(connected)
+        except Exception as error:  # noqa: BLE001 - be it a mistake of the library, the client must not wait for ever
+            if stream is None:
+                _close(connected)
+            else:
+                stream.abort()
             home.report(f"{self}: a connection could not be taken over", error, self.owner())
             return
         connection.opened(stream, address, self.local_sockaddr)

@@ -223,7 +223,7 @@ class ClientHandshake:
             chain = session.peer_chain()
             self._errors = self._validate_with(self._revocation, chain, session.staple)
             connection.tls = TlsFacts(chain=tuple(chain))
-            if not self._passes():
+            if not chain or not self._passes():
                 raise self._refused(0)
         facts = connection.tls = self._facts(session)._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
         if self._pins and not self._has_pin(facts):
