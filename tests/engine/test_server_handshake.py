@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.engine.pairs import PATIENCE, connected_sockets
+from tests.engine.test_endings import in_child
 from tests.engine.tls_pairs import VERSIONS, client_session, server_session
 
 from moorings.engine.hub import EDGE_BOTH, Source, current_hub
@@ -273,3 +274,22 @@ async def test_many_at_once_let_others_run() -> None:
         handshake.give().close()
     for theirs, _ in pairs:
         theirs.close()
+
+
+async def test_a_forked_child_leaves_it_to_its_parent() -> None:
+    ended = Ended()
+    theirs, plain = connected_sockets()
+    with Opened():
+        handshake, _ = begin("TLS 1.3", ended, plain)
+        handshake.start()
+
+        def child() -> None:
+            assert handshake.give() is None
+
+        in_child(child)
+        theirs.setblocking(False)
+        await shake_hands(theirs, client_session(), "client")
+        await ended.until(1)
+    assert ended.calls == [(handshake, None)]
+    handshake.give().close()
+    theirs.close()
