@@ -25,6 +25,7 @@ from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
 from moorings.sockets.accepting import DrainReport
+from moorings.sockets.broadcasting import Broadcaster, BroadcastResult, broadcast
 from moorings.sockets.datagram_limits import DatagramCounters
 from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs
 from moorings.sockets.datagram_socket import DatagramSocket
@@ -52,6 +53,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncStatus",
     "BandwidthStatistics",
+    "BroadcastResult",
+    "Broadcaster",
     "Buffer",
     "ByteOrder",
     "Certificate",
@@ -101,6 +104,7 @@ __all__ = [
     "accept_web_socket",
     "adopt",
     "blocking",
+    "broadcast",
     "connect",
     "listen",
     "monitor",

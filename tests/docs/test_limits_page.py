@@ -21,6 +21,8 @@ ROWS = [row for rows in tables(PAGE) for row in rows]
 LIMITS = [row for row in ROWS if row["where"]]
 PLACES = {
     "counters": StreamCounters,
+    "BroadcastResult": moorings.BroadcastResult,
+    "Broadcaster": moorings.Broadcaster,
     "DrainReport": DrainReport,
     "limits": StreamLimits,
     "ProgramSnapshot": moorings.ProgramSnapshot,
