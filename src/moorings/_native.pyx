@@ -281,9 +281,11 @@ cdef class BufferBase:
             if data is NULL:
                 raise MemoryError
         else:
-            # Somebody views the old storage: it stays until the last view is gone.
+            # Somebody views the old storage: it stays until the last view is gone. There is one such place, and so the
+            # new storage has room for all that may come.
             if self.retired is not NULL:
                 raise BufferError("the buffer has to grow while views of it are held")
+            rounded = self.limit
             data = <char *>PyMem_Malloc(rounded)
             if data is NULL:
                 raise MemoryError

@@ -211,6 +211,10 @@ class _BufferMemory:
     def _storage_size(self) -> int:
         return len(self.store)
 
+    def _stored(self, count: int) -> bytes:
+        """The first `count` bytes, also behind the length."""
+        return bytes(self.store[:count])
+
     def _region(self, offset: int, count: int) -> memoryview:
         self._reserve(offset + count)
         return memoryview(self.store)[offset : offset + count]
@@ -266,11 +270,13 @@ class _ByteArrayMemory(bytearray):
             self.source[offset:end] = data
 
     def _fill(self, source: memoryview) -> None:
+        """`_put` and `_set_used` in one; where somebody views it, and it cannot grow, only the first."""
         if len(source) == len(self) and self.source is None:
             self[:] = source
         else:
             self._put(0, source)
-            self._set_used(len(source))
+            with suppress(BufferError):
+                self._set_used(len(source))
 
     def _set_used(self, used: int) -> None:
         if used < 0 or used > self.limit:
@@ -288,6 +294,10 @@ class _ByteArrayMemory(bytearray):
 
     def _storage_size(self) -> int:
         return len(self) + len(self.rest)
+
+    def _stored(self, count: int) -> bytes:
+        """The first `count` bytes, also behind the length."""
+        return (bytes(self) + self.rest)[:count]
 
     def _region(self, offset: int, count: int) -> memoryview:
         return memoryview(bytearray(count))

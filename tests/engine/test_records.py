@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from tests.engine.pairs import connected_sockets, until
+from tests.engine.pairs import connected_sockets
 from tests.engine.tls_pairs import VERSIONS, client_session, secured, server_context, shaken, stream_and_wire, tls_pair
 
-from moorings import Buffer, InputStreamOptions, native_mode
+from moorings import native_mode
 from moorings.engine.tls_codec import FailureKind, TlsFailure, TlsSession
 
 NATIVE = native_mode()[0]
@@ -253,29 +253,6 @@ async def test_small_reads_of_big_records_take_turns_with_other_connections(vers
             also += await fourth.read_exactly(min(7_001, len(second) - len(also)))
         assert (found, also) == (first, second)
         await asyncio.gather(*writes)
-
-
-@native_only
-@both_versions
-async def test_a_buffer_that_cannot_grow_takes_nothing_with_it(version: str) -> None:
-    """It is viewed, so the read cannot go on; what had been received for it is not left to the next stream's bytes."""
-    loop = asyncio.get_running_loop()
-    problems: list[Any] = []
-    loop.set_exception_handler(lambda _, context: problems.append(context.get("exception")))
-    data, others = random.Random(4).randbytes(100_000), random.Random(5).randbytes(60_000)
-    async with tls_pair(version) as (one, other), tls_pair(version) as (third, fourth):
-        buffer = Buffer(200_000)
-        view = memoryview(buffer)
-        reading = other.input_stream.read_async(buffer, len(data), InputStreamOptions.NONE)
-        for end in (30_000, 60_000, 90_000):
-            await one.write(data[end - 30_000 : end])
-            await until(lambda end=end: bool(problems) or other.counters.bytes_received == end)  # type: ignore[misc]
-        assert isinstance(problems[0], BufferError)
-        view.release()
-        await asyncio.gather(third.write(others), fourth.read_exactly(len(others)))
-        await one.write(data[90_000:])  # what arrives lets the read go on
-        assert bytes(await reading) == data
-    loop.set_exception_handler(None)
 
 
 @native_only

@@ -414,7 +414,11 @@ class ReadingStream(Source):
         if cython.compiled:
             buffer_set_used(target, operation.done_bytes)
         else:
-            target._set_used(operation.done_bytes)
+            try:
+                target._set_used(operation.done_bytes)
+            except BufferError as error:  # up to Python 3.11: somebody views the buffer
+                self.unread(target._stored(operation.done_bytes))
+                return operation.settle(_ERROR, None, error)
         return operation.settle(_COMPLETED, target, None)
 
     def _pump_reads(self) -> None:
@@ -495,8 +499,15 @@ class ReadingStream(Source):
         else:
             target._fill(block.view[:count])
         self.read_head = self.read_tail = None
-        if cython.compiled or not home.eager or not operation.task_waits or not operation.bare or operation.hook:
-            resume = operation.settle(_COMPLETED, target, None)
+        if (
+            cython.compiled
+            or not home.eager
+            or not operation.task_waits
+            or not operation.bare
+            or operation.hook
+            or len(target) != count  # it could not grow
+        ):
+            resume = self._end_read(operation, 1)
         else:  # `settle`, without the call
             resume = True
             operation.result_value = target
