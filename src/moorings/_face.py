@@ -24,6 +24,7 @@ from moorings.foundation.opening import opening
 from moorings.foundation.operation import ACTION, Operation
 from moorings.foundation.projection import check_float
 from moorings.names.host_name import HostName
+from moorings.names.service_names import parse_service_name
 from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.adopting_writers import adopt_writer
 from moorings.sockets.connection import post
@@ -93,6 +94,8 @@ def parse_url(url: str, *, listening: bool) -> Target:
     host, service = _split(place, url)
     if not listening and (not host or not service):
         raise errors.invalid_argument(f"{url!r}: host and port are needed, as in '{scheme}://127.0.0.1:1337'")
+    if service:
+        parse_service_name(service, f"{url!r}: service")
     return Target(host, service, scheme, url)
 
 
