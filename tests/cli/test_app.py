@@ -135,7 +135,10 @@ def test_an_unknown_option_is_a_line(path: str) -> None:
         ("sockets --pid x", "'--pid': 'x' is not a whole number"),
         ("sockets --interval x", "'--interval': 'x' is not a number"),
         ("bench udp --only nothing", "no part has 'nothing' in its name; --list names them"),
-        ("connect tcp://127.0.0.1:99999", "URL: 'tcp://127.0.0.1:99999': service '99999': no port, which is a number"),
+        (
+            "connect tcp://127.0.0.1:99999",
+            "URL: 'tcp://127.0.0.1:99999': service '99999': no port, which is a number from 0 to 65535",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_plain_words(arguments: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
