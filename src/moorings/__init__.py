@@ -5,6 +5,7 @@ The names most programs need. The rest stands in the rooms, and under `winrt.win
 
 from moorings._native_switch import native_mode  # isort: skip  # first: picks native or pure
 from moorings._face import Listening, ListeningDatagrams, adopt, blocking, connect, listen
+from moorings._reconnecting import ConnectionLoss, Reconnecting, reconnecting, worth_retrying
 from moorings.certificates.certificate import Certificate
 from moorings.certificates.enums import ChainValidationResult
 from moorings.certificates.revocation_check import RevocationCheck
@@ -59,6 +60,7 @@ __all__ = [
     "ByteOrder",
     "Certificate",
     "ChainValidationResult",
+    "ConnectionLoss",
     "DataReader",
     "DataWriter",
     "DatagramCounters",
@@ -84,6 +86,7 @@ __all__ = [
     "MessageWebSocketMessageReceivedEventArgs",
     "Monitor",
     "ProgramSnapshot",
+    "Reconnecting",
     "RevocationCheck",
     "RoundTripTimeStatistics",
     "ServerMessageWebSocket",
@@ -109,4 +112,6 @@ __all__ = [
     "listen",
     "monitor",
     "native_mode",
+    "reconnecting",
+    "worth_retrying",
 ]
