@@ -47,7 +47,7 @@ def _inflate(inflater: Inflater, data: bytes) -> bytes:
     for feed in (lambda: inflater.feed(data), inflater.feed_end):
         feed()
         while piece := inflater.read():
-            assert len(piece) <= 8192
+            assert len(piece) <= 4096
             found += piece
     inflater.end_message()
     return bytes(found)

@@ -44,6 +44,8 @@ from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.web_socket_error import WebSocketError
 from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs, WebSocketClosedEventArgs
+from moorings.sockets.web_socket_limits import WebSocketCounters
+from moorings.sockets.web_socket_settings import WebSocketCompression
 from moorings.streams.buffer import Buffer
 from moorings.streams.data_reader import DataReader
 from moorings.streams.data_writer import DataWriter
@@ -103,6 +105,8 @@ __all__ = [
     "UnicodeEncoding",
     "Uri",
     "WebSocketClosedEventArgs",
+    "WebSocketCompression",
+    "WebSocketCounters",
     "WebSocketError",
     "accept_web_socket",
     "adopt",

@@ -26,6 +26,7 @@ from moorings.sockets.datagram_socket_information import DatagramSocketInformati
 from moorings.sockets.limits import StreamLimits
 from moorings.sockets.stream_socket_control import StreamSocketControl
 from moorings.sockets.stream_socket_information import StreamSocketInformation
+from moorings.sockets.web_socket_limits import WebSocketCounters, WebSocketLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +134,8 @@ OF_DATAGRAMS = {
 """The same, of a DatagramSocket."""
 OF_ASYNCIO = {"server.close", "server.wait_closed"}
 
+OF_WEB_SOCKETS = {"limits": WebSocketLimits, "counters": WebSocketCounters}
+
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_named_members_exist(path: Path) -> None:
@@ -140,7 +143,7 @@ def test_named_members_exist(path: Path) -> None:
     missing: list[str] = []
     for code in re.findall(r"`([^`]+)`", prose(path)):
         for owner, member in re.findall(r"(?<![\w.])((?:\w+\.)?\w+)\.(\w+)", code):
-            known = [kinds[owner] for kinds in (NAMED, OF_DATAGRAMS) if owner in kinds]
+            known = [kinds[owner] for kinds in (NAMED, OF_DATAGRAMS, OF_WEB_SOCKETS) if owner in kinds]
             if not known or member == "py" or f"{owner}.{member}" in OF_ASYNCIO:
                 continue
             if any(hasattr(kind, member) for kind in known):

@@ -13,6 +13,7 @@ import moorings
 from moorings.sockets.accepting import DrainReport
 from moorings.sockets.datagram_limits import DatagramCounters, DatagramLimits
 from moorings.sockets.limits import StreamCounters, StreamLimits
+from moorings.sockets.web_socket_limits import WebSocketCounters, WebSocketLimits
 
 PAGE = "docs/limits.md"
 PACKAGE = ROOT / "src" / "moorings"
@@ -36,6 +37,7 @@ DATAGRAM_PLACES = {
     "limits": DatagramLimits,
     "control": type(moorings.DatagramSocket().control),
 }
+WEB_SOCKET_PLACES = {"counters": WebSocketCounters, "limits": WebSocketLimits}
 
 
 @pytest.mark.parametrize("row", LIMITS, ids=lambda row: row["where"].strip("`"))
@@ -55,13 +57,13 @@ def test_rows_are_whole(row: dict[str, str]) -> None:
         if name.endswith("=") or name in elsewhere:
             continue
         owner, _, member = name.rpartition(".")
-        places = [PLACES[owner], *([DATAGRAM_PLACES[owner]] if owner in DATAGRAM_PLACES else [])]
+        places = [PLACES[owner], *(more[owner] for more in (DATAGRAM_PLACES, WEB_SOCKET_PLACES) if owner in more)]
         assert any(hasattr(place, member) for place in places), name
 
 
 def test_everything_that_can_be_changed_has_a_row() -> None:
     changed = {name for row in ROWS for name in code_words(row["change it with"])}
-    for limits in (StreamLimits, DatagramLimits):
+    for limits in (StreamLimits, DatagramLimits, WebSocketLimits):
         names = {name for name in vars(limits) if not name.startswith("_")} - {"drop_policy"}
         assert {f"limits.{name}" for name in names} <= changed
     assert {"max_connections", "drain_timeout=", "timeout=", "limit="} <= changed

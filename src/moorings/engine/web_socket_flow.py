@@ -240,6 +240,9 @@ class MessageFlow(FrameReceiver):
     def _take_held(self) -> None:
         """Go on with what came behind the message at which receiving paused."""
         data = self.held
+        if data is None:  # more comes of what is being inflated
+            data = b""
+            self.held_start = 0
         try:
             self.held_start += self.receive_bytes(data, self.held_start)
         except WebSocketProtocolError as error:
@@ -288,7 +291,7 @@ class MessageFlow(FrameReceiver):
                 if not self.paused:
                     return
                 self.paused = False
-                if self.held is not None and self.stage < _DEAF:
+                if (self.held is not None or self.inflating) and self.stage < _DEAF:
                     self._take_held()
                 if not self.paused and not self.receiving:
                     self.stream.resume_sink()
@@ -500,7 +503,6 @@ class MessageFlow(FrameReceiver):
                 frame = frame[1]
                 if type(frame) is not bytes:
                     frame = memoryview(frame).cast("B")
-                size = len(frame)
             operation = stream.new_operation(_OPERATION_WITH_PROGRESS)
             count = len(frame)
             operation.buffer = frame

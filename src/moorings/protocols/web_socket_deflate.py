@@ -34,6 +34,7 @@ __all__ = [
     "accept_offer",
     "client_settings",
     "format_extension",
+    "make_codecs",
     "make_offer",
     "parse_extensions",
     "server_settings",
@@ -45,12 +46,16 @@ INFLATED_MESSAGE_LIMIT = 67108864
 #: How many times bigger than on the wire a message may become.
 INFLATION_RATIO_LIMIT = 200
 #: The ratio counts from so many inflated bytes on: what is small may be as repetitive as it likes.
-INFLATION_RATIO_FLOOR: Final = 65536
+INFLATION_RATIO_FLOOR: Final = 1048576
 #: Streams that a peer may end and begin anew within one message (blocks with BFINAL).
 FINAL_BLOCK_LIMIT = 16
 
-_SLICE: Final = 8192
-_INPUT: Final = 4096
+#: Bytes that zlib takes beside windows and tables (zlib.h, zconf.h).
+INFLATER_SIZE: Final = 7168
+DEFLATER_SIZE: Final = 6144
+
+_SLICE: Final = 4096
+_INPUT: Final = 2048
 _TAIL: Final = b"\x00\x00\xff\xff"
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -280,6 +285,10 @@ class Deflater:
         self.bytes_out += len(data)
         return data
 
+    def held_bytes(self) -> int:
+        """About how much memory is held now: only where the context is kept, or a fragmented message is open."""
+        return 0 if self.stream is None else (4 << self.window_bits) + (1 << (self.memory_level + 9)) + DEFLATER_SIZE
+
 
 class Inflater:
     """Inflates what one end receives: `feed`, then `read` until it gives nothing; `feed_end` behind the last byte."""
@@ -347,7 +356,7 @@ class Inflater:
         return self.limit - self.inflated
 
     def read(self) -> bytes:
-        """The next slice, at most 8 KiB; nothing where more must come. Raises WebSocketProtocolError."""
+        """The next slice, at most 4 KiB; nothing where more must come. Raises WebSocketProtocolError."""
         stream = self.stream
         while self.more or self.place < len(self.pending):
             if stream is None:
@@ -404,6 +413,30 @@ class Inflater:
         if not self.keeps_context:
             self.stream = None
 
+    def let_go(self) -> None:
+        """Nothing more will come: the memory is given back."""
+        self.end_message()
+        self.stream = None
+
+    def held_bytes(self) -> int:
+        """About how much memory is held now."""
+        return 0 if self.stream is None else (1 << max(self.window_bits, 9)) + INFLATER_SIZE + len(self.pending)
+
     def may_detach(self) -> bool:
         """Whether nothing of what came before is needed to understand what comes."""
         return not self.begun and self.stream is None
+
+
+def make_codecs(
+    agreed: DeflateParameters | None,
+    is_client: bool,
+    settings: DeflateSettings | None,
+    *,
+    limit: int = INFLATED_MESSAGE_LIMIT,
+    ratio_limit: int = INFLATION_RATIO_LIMIT,
+) -> tuple[Inflater | None, Deflater | None]:
+    """What one end needs for what both have agreed on; nothing where they agreed on nothing."""
+    if agreed is None or settings is None:
+        return None, None
+    inflater = Inflater(agreed, is_client, limit=limit, ratio_limit=ratio_limit)
+    return inflater, Deflater(agreed, is_client, settings)

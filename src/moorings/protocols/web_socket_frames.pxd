@@ -4,7 +4,7 @@ from moorings._native cimport Block
 from moorings.protocols.sink cimport Sink
 from moorings._native_web_sockets cimport MessageMemory, key_at, key_bytes, key_of, unmask, unmask_text, utf8_state
 
-cdef int _TEXT, _BINARY, _CLOSE, _PING
+cdef int _TEXT, _BINARY, _CLOSE, _PING, _INFLATE_PIECE
 
 cdef class FrameReceiver(Sink):
     cdef public bint expects_mask

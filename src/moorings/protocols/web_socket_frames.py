@@ -56,6 +56,7 @@ BINARY = 2
 
 _TEXT = 1
 _BINARY = 2
+_INFLATE_PIECE = 4096  # compressed bytes that are copied in one go
 _CLOSE = 8
 _PING = 9
 
@@ -221,7 +222,8 @@ class FrameReceiver(Sink):
         self.failure = WebSocketProtocolError(code, text, limit)
         self.memory = MessageMemory()
         self.control = b""
-        self.inflater = None
+        if self.inflater is not None:
+            self.inflater.let_go()
         raise self.failure.again()
 
     def _parse(self, data: Any, position: int, end: int) -> int:  # noqa: C901, PLR0912 - one loop per message
@@ -256,8 +258,9 @@ class FrameReceiver(Sink):
             elif position >= end:
                 return 0
             count = self.remaining
-            if count > end - position:
-                count = end - position
+            count = min(count, end - position)
+            if self.compressed:
+                count = min(count, _INFLATE_PIECE)
             self.position = position + count
             self._take(data, position, count)
             position += count

@@ -32,6 +32,14 @@ class StreamCounters(NamedTuple):
     """Writes refused with WSAENOBUFS because the queue was full."""
 
 
+def check_bytes(value: int, name: str, lowest: int = 0, highest: int = sys.maxsize) -> int:
+    """A number of bytes; TypeError and ValueError for anything else."""
+    number = index(value)
+    if not lowest <= number <= highest:
+        raise ValueError(f"{name} must be a number of bytes from {lowest}")
+    return number
+
+
 class StreamLimits:
     """Limits of one connection; each may be changed at any time.
 
@@ -50,10 +58,7 @@ class StreamLimits:
 
     @write_queue_limit.setter
     def write_queue_limit(self, value: int) -> None:
-        number = index(value)
-        if not 0 <= number <= sys.maxsize:
-            raise ValueError("write_queue_limit must be a number of bytes from 0")
-        self._stream.queue_limit = number
+        self._stream.queue_limit = check_bytes(value, "write_queue_limit")
 
     @property
     def close_timeout(self) -> float:

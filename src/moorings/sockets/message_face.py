@@ -26,6 +26,7 @@ from moorings.sockets.accepting import runs_on_worker
 from moorings.sockets.connection import post
 from moorings.sockets.enums import SocketMessageType
 from moorings.sockets.web_socket_events import closed_args, failure_args, message_args
+from moorings.sockets.web_socket_limits import WebSocketLimits, web_socket_counters
 from moorings.streams.interfaces import IOutputStream
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from moorings.foundation.events import EventRegistrationToken
     from moorings.foundation.home import Home
     from moorings.foundation.scalars import ReadableBuffer
+    from moorings.sockets.web_socket_limits import WebSocketCounters
 
 _TEXT = 1
 _BINARY = 2
@@ -280,6 +282,16 @@ class MessageFace:
     def latency(self) -> float:
         """The round trip time of the last answered `ping`, in seconds; 0.0 before."""
         return self._link.latency
+
+    @property
+    def limits(self) -> WebSocketLimits:
+        """Sizes of messages, queues and deadlines, by name; each may be changed at any time."""
+        return WebSocketLimits(self._link)
+
+    @property
+    def counters(self) -> WebSocketCounters:
+        """What it has done and holds at this moment, or at its end."""
+        return web_socket_counters(self._link)
 
     # -- ending ------------------------------------------------------------------------------------------------------
 

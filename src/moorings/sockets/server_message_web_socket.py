@@ -9,17 +9,20 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from moorings import errors
-from moorings.engine.web_socket import WebSocketLink
 from moorings.foundation.closable import IClosable
 from moorings.foundation.projection import Object, check_enum, check_object, final, not_constructible
 from moorings.protocols.web_error_status import hresult_of_http_status
+from moorings.protocols.web_socket_deflate import INFLATION_RATIO_LIMIT
+from moorings.protocols.web_socket_frames import MESSAGE_LIMIT
 from moorings.sockets.enums import SocketMessageType
 from moorings.sockets.message_face import MessageFace, MessageSettings
 from moorings.sockets.stream_socket import StreamSocket
+from moorings.sockets.web_socket_settings import WebSocketCompression, WebSocketSizes, deflate_settings, make_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from moorings.engine.web_socket import WebSocketLink
     from moorings.foundation.events import EventRegistrationToken
     from moorings.names.host_name import HostName
     from moorings.protocols.web_socket_request import RequestRefused, UpgradeRequest
@@ -143,21 +146,33 @@ async def accept_web_socket(
     request: UpgradeRequest | None = None,
     subprotocols: Sequence[str] = (),
     origins: Sequence[str | None] | None = None,
-    max_message_size: int = 67108864,
+    max_message_size: int = MESSAGE_LIMIT,
+    max_frame_size: int | None = None,
+    max_inflated_message_size: int | None = None,
+    max_inflation_ratio: int = INFLATION_RATIO_LIMIT,
+    compression: WebSocketCompression | bool = False,
 ) -> ServerMessageWebSocket:
     """Answer a WebSocket request on an accepted StreamSocket, and take the connection over.
 
     The head of the request is read here, within 10 s, unless somebody has read and judged it (`request`). The first of
     `subprotocols` that the client offers is agreed on. `origins`: the Origin headers that may connect, None among them
-    for clients without one; default all. A longer message than `max_message_size` bytes (64 MiB) ends it with 1009.
+    for clients without one; default all.
+
+    A longer message than `max_message_size` bytes (64 MiB) ends the connection with 1009, and so do a longer frame than
+    `max_frame_size`, a message that has more than `max_inflated_message_size` bytes after inflating (both as
+    `max_message_size`), and one that becomes `max_inflation_ratio` (200) times bigger by it, once it has 1 MiB.
+    `compression`: whether, and how, permessage-deflate is agreed on with a client that offers it.
 
     What is no such request is answered as HTTP says, the socket closed, and the error of the answer raised:
-    0x80190000 + status. Errors: also those of reading; TimeoutError where the request does not come.
+    0x80190000 + status. Errors: also those of reading; TimeoutError where the request does not come; E_INVALIDARG for
+    sizes and settings of compression out of range.
     Cancellation: *object now broken*: the socket is aborted.
     """
     from moorings.protocols import web_socket_request as codec  # noqa: PLC0415 (only who uses WebSockets pays for h11)
 
     check_object(socket, StreamSocket, "socket")
+    sizes = WebSocketSizes(max_message_size, max_frame_size, max_inflated_message_size, max_inflation_ratio).check()
+    deflate = deflate_settings(compression, False)
     stream = socket._stream("accept_web_socket")
     try:
         if request is None:
@@ -174,11 +189,13 @@ async def accept_web_socket(
             reason = f"{socket._connection}: the request was answered with {judged.status}: {judged.text}"
             raise errors.make(hresult_of_http_status(judged.status), reason)
         chosen = codec.choose_subprotocol(judged.subprotocols, subprotocols)
-        await socket.write(judged.accept(subprotocol=chosen).answer)
+        accepted = judged.accept(subprotocol=chosen, deflate=deflate)
+        await socket.write(accepted.answer)
     except BaseException:
         socket.abort()
         raise
-    return _opened(socket, stream, judged, chosen, max_message_size)
+    link = make_link(stream, False, sizes, agreed=accepted.deflate, settings=deflate)
+    return _opened(socket, link, judged, chosen)
 
 
 async def _read_request(socket: StreamSocket) -> UpgradeRequest | RequestRefused:
@@ -195,9 +212,8 @@ async def _read_request(socket: StreamSocket) -> UpgradeRequest | RequestRefused
 
 
 def _opened(
-    socket: StreamSocket, stream: Any, request: UpgradeRequest, protocol: str, limit: int
+    socket: StreamSocket, link: WebSocketLink, request: UpgradeRequest, protocol: str
 ) -> ServerMessageWebSocket:
-    link = WebSocketLink(stream, False, frame_limit=limit, message_limit=limit)
     control = object.__new__(ServerMessageWebSocketControl)
     information = object.__new__(ServerMessageWebSocketInformation)
     made = object.__new__(ServerMessageWebSocket)
