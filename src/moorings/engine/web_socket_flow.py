@@ -164,8 +164,8 @@ class MessageFlow(FrameReceiver):
         self.pongs_due: Any = None
         self.pong_write: Operation | None = None
         self.ping_head: Operation | None = None
-        self.pings_waiting = 0
-        self.messages_discarded = 0
+        self.pings_waiting: int = 0
+        self.messages_discarded: int = 0
         self.pings_received = 0
         self.pings_unanswered = 0
         self.times_paused = 0
