@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.docs.programs import own_port
 from tests.engine.pairs import until
+from tests.interop.peers_here import needs, program
 from tests.interop.test_tls_openssl import running
 from tests.sockets.tls_servers import (
     LEVELS,
@@ -34,11 +33,11 @@ from winrt.windows.networking.sockets import SocketProtectionLevel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+NGINX = program("nginx")
 #: Debian's nginx has the stream module as a file of its own; others have it built in, or beside the program.
 MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 HAS_MODULE = MODULE.exists()
-pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx with its stream module")
+pytestmark = needs(NGINX, "nginx with its stream module")
 
 TLS13 = SocketProtectionLevel.TLS13
 PROTOCOLS = {"TLS 1.2": "TLSv1.2", "TLS 1.3": "TLSv1.3"}

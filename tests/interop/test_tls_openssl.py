@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.engine.pairs import PATIENCE
+from tests.interop.peers_here import needs, program
 from tests.sockets.tls_servers import (
     LEVELS,
     LOCALHOST,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the command openssl")
+pytestmark = needs(program("openssl"), "the command openssl")
 both_versions = pytest.mark.parametrize("version", VERSIONS)
 FLAGS = {"TLS 1.2": "-tls1_2", "TLS 1.3": "-tls1_3"}
 TLS13 = SocketProtectionLevel.TLS13
@@ -214,7 +214,7 @@ async def test_s_client_without_the_certificate_that_is_asked_for(files: Path, v
 
 
 @both_versions
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs the command curl")
+@needs(program("curl"), "the command curl")
 async def test_curl(files: Path, version: str) -> None:
     async def answer(connection: StreamSocket) -> None:
         await connection.read_until(b"\r\n\r\n")

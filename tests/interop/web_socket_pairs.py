@@ -1,0 +1,247 @@
+"""Connections between a WebSocket of ours and one of another implementation, in both roles."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from abc import ABC, abstractmethod
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from tests.engine.pairs import PATIENCE
+from tests.engine.tls_pairs import server_certificate
+from tests.sockets.tls_servers import LOCALHOST, trusting
+
+import moorings
+from moorings import Uri, accept_web_socket
+from moorings.certificates.certificate import Certificate
+from moorings.engine.web_socket import WebSocketLink
+from moorings.protocols.web_socket_handshake import Accepted, ClientHandshake, target_of
+from moorings.sockets.message_face import MessageFace
+from winrt.windows.networking.sockets import SocketProtectionLevel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+Message: TypeAlias = str | bytes
+
+NO_CODE = (1005, "")
+NO_CLOSE_FRAME = (1006, "")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of one connection; what is `our_…` is the business of our end, `their_…` of the other. A limit of 0 is none."""
+
+    our_subprotocols: tuple[str, ...] = ()
+    their_subprotocols: tuple[str, ...] = ()
+    our_limit: int = 0
+    their_limit: int = 0
+    their_deflate: bool = False
+    secure: bool = False
+
+
+class Peer(ABC):
+    """One end of a connection, made with another implementation."""
+
+    #: What was agreed on.
+    subprotocol = ""
+    deflates = False
+
+    @abstractmethod
+    async def send(self, message: Message) -> None: ...
+
+    async def send_parts(self, parts: Sequence[Message]) -> None:
+        """Send one message in fragments."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def receive(self) -> Message: ...
+
+    async def ping(self) -> None:
+        """Send a ping and wait for its pong."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def close(self, code: int | None, reason: str) -> None:
+        """Close with a code, or with an empty close frame."""
+
+    @abstractmethod
+    async def end(self) -> tuple[int, str]:
+        """Wait for the end; code and reason of our close frame, 1005 for an empty one, 1006 for none."""
+
+    def abort(self) -> None:
+        """End without a close frame."""
+        raise NotImplementedError
+
+
+class QueuedPeer(Peer):
+    """A peer whose messages come by callbacks, or to a task."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        self.pong = asyncio.Event()
+
+    async def receive(self) -> Message:
+        return await self.messages.get()
+
+    def note_end(self, code: int, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result((code, reason))
+
+    async def end(self) -> tuple[int, str]:
+        return await asyncio.shield(self.ended)
+
+
+def server_context() -> ssl.SSLContext:
+    """For their servers: without what ours record."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_certificate().configure_cert(context)
+    return context
+
+
+def cut(transport: Any) -> None:
+    """End a connection of asyncio's below whoever has it."""
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as below:
+        below.shutdown(socket.SHUT_RDWR)
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something else during the block."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+class PeerServer(NamedTuple):
+    port: int
+    accept: Callable[[], Awaitable[Peer]]
+
+
+class Implementation(ABC):
+    """Makes peers. `lacks` names the checks of the battery for which it has nothing."""
+
+    lacks: frozenset[str] = frozenset()
+    roles: tuple[str, ...] = ("our server", "our client")
+    #: Close codes that it may send.
+    codes: tuple[int, ...] = (1000, 1001, 1011, 3000, 4999)
+
+    @abstractmethod
+    def connect(self, url: str, settings: Settings) -> AbstractAsyncContextManager[Peer]: ...
+
+    def serve(self, settings: Settings) -> AbstractAsyncContextManager[PeerServer]:
+        raise NotImplementedError
+
+
+class OurClient(MessageFace):
+    """A client's end with the face that all WebSockets of messages have."""
+
+    __slots__ = ("subprotocol",)
+
+    def __init__(self, link: WebSocketLink, subprotocol: str) -> None:
+        self._prepare_face(link)
+        self.subprotocol = subprotocol
+
+
+class Pair(NamedTuple):
+    ours: Any
+    theirs: Peer
+
+    @property
+    def our_subprotocol(self) -> str:
+        ours = self.ours
+        return str(ours.subprotocol if isinstance(ours, OurClient) else ours.information.protocol)
+
+
+@asynccontextmanager
+async def our_client(port: int, settings: Settings) -> AsyncIterator[OurClient]:
+    """Our client, with the opening handshake of the codec."""
+    connection = trusting()
+    level = SocketProtectionLevel.TLS13 if settings.secure else SocketProtectionLevel.PLAIN_SOCKET
+    await connection.connect_async(LOCALHOST, str(port), level)
+    uri = Uri(f"{'wss' if settings.secure else 'ws'}://localhost:{port}/")
+    handshake = ClientHandshake(target_of(uri), subprotocols=settings.our_subprotocols)
+    await connection.write(handshake.request)
+    outcome: Any = None
+    while outcome is None:
+        outcome = handshake.receive(await connection.read())
+    assert isinstance(outcome, Accepted), outcome
+    stream: Any = connection._connection.stream
+    limits = {"frame_limit": settings.our_limit, "message_limit": settings.our_limit} if settings.our_limit else {}
+    ours = OurClient(WebSocketLink(stream, True, **limits), outcome.subprotocol)
+    ours._link.start(outcome.rest)
+    try:
+        yield ours
+    finally:
+        await ours.aclose()
+
+
+@asynccontextmanager
+async def our_server(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+    """A server of ours: its URL, and what gives the next WebSocket that it accepted."""
+    arrived: asyncio.Queue[Any] = asyncio.Queue()
+    done = asyncio.Event()
+    limits = {"max_message_size": settings.our_limit} if settings.our_limit else {}
+
+    async def serve(connection: Any) -> None:
+        accepted = await accept_web_socket(connection, subprotocols=settings.our_subprotocols, **limits)
+        arrived.put_nowait(accepted)
+        await done.wait()
+        await accepted.aclose()
+
+    more: dict[str, Any] = {}
+    if settings.secure:
+        pem = server_certificate().private_key_and_cert_chain_pem.bytes()
+        more["certificate"] = Certificate.from_pem(pem)
+    async with moorings.listen(f"{'tls' if settings.secure else 'tcp'}://127.0.0.1:0", serve, **more) as listening:
+        try:
+            yield f"{'wss' if settings.secure else 'ws'}://localhost:{listening.port}/", arrived.get
+        finally:
+            done.set()
+
+
+@dataclass
+class Scene:
+    """Where the checks get their connections from."""
+
+    implementation: Implementation
+    role: str
+
+    @asynccontextmanager
+    async def pairs(self, count: int, **settings: Any) -> AsyncIterator[list[Pair]]:
+        """Several connections at once, all of one server."""
+        wanted = Settings(**settings)
+        async with AsyncExitStack() as kept:
+            made: list[Pair] = []
+            if self.role == "our server":
+                url, next_accepted = await kept.enter_async_context(our_server(wanted))
+                for _ in range(count):
+                    theirs = await kept.enter_async_context(self.implementation.connect(url, wanted))
+                    made.append(Pair(await next_accepted(), theirs))
+            else:
+                server = await kept.enter_async_context(self.implementation.serve(wanted))
+                for _ in range(count):
+                    ours = await kept.enter_async_context(our_client(server.port, wanted))
+                    made.append(Pair(ours, await server.accept()))
+            yield made
+
+    @asynccontextmanager
+    async def pair(self, **settings: Any) -> AsyncIterator[Pair]:
+        """One connection."""
+        async with self.pairs(1, **settings) as (made,):
+            yield made
+
+
+async def run(implementation: Implementation, role: str, check: Callable[[Scene], Awaitable[None]]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await check(Scene(implementation, role))
