@@ -12,6 +12,7 @@ from tests.sockets.test_server_message_web_socket import echo, serving
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from moorings import WebSocketCompression, accept_web_socket, errors
+from moorings.engine.web_socket_life import FRAME_TIMEOUT
 from moorings.protocols.web_socket_deflate import DeflateSettings, server_settings
 from moorings.protocols.web_socket_frames import MESSAGE_LIMIT
 from moorings.sockets.web_socket_settings import WebSocketSizes, deflate_settings
@@ -129,6 +130,9 @@ async def test_limits_may_change_and_counters_count() -> None:
         limits.close_wait = 3.0
         assert (limits.max_inflated_message_size, limits.max_inflation_ratio, limits.close_wait) == (3000, 20, 3.0)
         assert limits.write_queue_limit == 67108864
+        assert limits.frame_timeout == FRAME_TIMEOUT
+        limits.frame_timeout = 12.0
+        assert limits.frame_timeout == 12.0
         for name in ("max_message_size", "max_frame_size", "max_inflated_message_size", "max_inflation_ratio"):
             for wrong in (0, 1 << 63):
                 with pytest.raises(ValueError, match=name):
@@ -136,8 +140,9 @@ async def test_limits_may_change_and_counters_count() -> None:
             with pytest.raises(TypeError):
                 setattr(limits, name, "1")
         for wrong in (-1, float("inf"), float("nan")):
-            with pytest.raises(ValueError, match="close_wait"):
-                limits.close_wait = wrong
+            for name in ("close_wait", "frame_timeout"):
+                with pytest.raises(ValueError, match=name):
+                    setattr(limits, name, wrong)
         async for message in web_socket:
             assert web_socket.counters.waiting_messages == 0
             await web_socket.send(message)

@@ -27,7 +27,7 @@ from moorings import errors
 from moorings.engine.interface import EndReason
 from moorings.engine.linger import guard_end_of_loop
 from moorings.engine.web_socket_flow import PING_LIMIT, MessageFlow
-from moorings.engine.web_socket_life import Liveness
+from moorings.engine.web_socket_life import FRAME_TIMEOUT, Liveness
 from moorings.foundation.operation import Operation
 from moorings.protocols.web_error_status import (
     INET_E_CONNECTION_ABORTED,
@@ -170,17 +170,19 @@ class WebSocketLink(MessageFlow):
         pong_interval: float = 0.0,
         ping_interval: float = 0.0,
         ping_timeout: float = 0.0,
+        frame_timeout: float = FRAME_TIMEOUT,
     ) -> None:
         """Begin to receive; `rest` is what came behind the opening handshake.
 
         Intervals are in seconds, 0 is off. `pong_interval`: an unsolicited pong each time. `ping_interval`: a ping when
-        nothing was heard for so long; if then nothing is heard for `ping_timeout`, the peer is gone.
+        nothing was heard for so long; if then nothing is heard for `ping_timeout`, the peer is gone. So is one that
+        stops in the middle of a frame, or takes nothing of what is sent, for `frame_timeout`.
         """
         if rest:
             self.stream.unread(rest)
         self.stream.give_to(self)
-        if pong_interval > 0 or ping_interval > 0:
-            self.life = Liveness(self, pong_interval, ping_interval, ping_timeout)
+        if pong_interval > 0 or ping_interval > 0 or frame_timeout > 0:
+            self.life = Liveness(self, pong_interval, ping_interval, ping_timeout, frame_timeout)
             self.life.start()
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -334,6 +336,8 @@ class WebSocketLink(MessageFlow):
         stream = self.stream
         if stream.end_reason == EndReason.OPEN:
             stream.end_reason = EndReason.TIMED_OUT
+        if stream.write_error is None:
+            stream.write_error = self.error
         self._over()
         self._stop_timer()
         self._leave_stream()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from moorings.foundation.projection import check_float
 from moorings.protocols.web_socket_frames import UNLIMITED
+from moorings.sockets.connection import post
 from moorings.sockets.limits import StreamLimits, check_bytes
 
 if TYPE_CHECKING:
@@ -125,6 +126,30 @@ class WebSocketLimits(StreamLimits):
         if not 0 <= seconds < math.inf:
             raise ValueError("close_wait must be a finite number of seconds from 0: every ending is bounded")
         self._link.close_wait = seconds
+
+    @property
+    def frame_timeout(self) -> float:
+        """Seconds without any progress after which a frame that has begun to come, or that is being sent, ends the
+        connection with 0x80072EE2; default 30, 0 is off. A slow transfer is none of that.
+        """
+        life = self._link.life
+        return 0.0 if life is None else life.frame_timeout
+
+    @frame_timeout.setter
+    def frame_timeout(self, value: float) -> None:
+        seconds = check_float(value, "frame_timeout")
+        if not 0 <= seconds < math.inf:
+            raise ValueError("frame_timeout must be a finite number of seconds from 0")
+        link = self._link
+
+        def change() -> None:
+            if link.life is not None:
+                link.life.change_frame_timeout(seconds)
+
+        if link.home.on_home_thread():
+            change()
+        else:
+            post(link.home, change)
 
 
 def web_socket_counters(link: WebSocketLink) -> WebSocketCounters:
