@@ -38,6 +38,7 @@ HOT_MODULES = (
     "moorings.protocols.web_socket_sending",
     "moorings.engine.web_socket_flow",
     "moorings.engine.web_socket",
+    "moorings.engine.web_socket_stream",
     "moorings.streams.buffer",
     "moorings.sockets.socket_streams",
     "moorings.sockets.datagram_streams",

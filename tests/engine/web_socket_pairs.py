@@ -6,11 +6,13 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.engine.layer_pairs import layered_pair
-from tests.engine.pairs import PATIENCE, socket_and_peer, socket_pair
+from tests.engine.layer_pairs import layered_pair, socket_over, stream_below
+from tests.engine.pairs import PATIENCE, connected_sockets, socket_and_peer, socket_pair
 from tests.engine.tls_pairs import tls_pair
 
+from moorings.engine.hub import current_hub
 from moorings.engine.web_socket import WebSocketLink
+from moorings.engine.web_socket_stream import WebSocketStream
 from moorings.protocols.web_socket_frames import FrameReceiver
 from moorings.protocols.web_socket_sending import FrameSender
 
@@ -139,3 +141,18 @@ async def link_and_peer(
         if start:
             link.start()
         yield link, RawPeer(plain, client=not client)
+
+
+async def web_socket_sockets(
+    below: str, *, send_buffer: int = 0, receive_buffer: int = 0
+) -> tuple[StreamSocket, StreamSocket]:
+    """A client and a server: StreamSockets over the bytes of a WebSocket, without an opening handshake."""
+    ours, theirs = connected_sockets(send_buffer=send_buffer, receive_buffer=receive_buffer)
+    remotes = ours.getpeername(), theirs.getpeername()
+    lower = await asyncio.gather(stream_below(ours, below, client=True), stream_below(theirs, below, client=False))
+    made: list[StreamSocket] = []
+    for stream, remote, client in zip(lower, remotes, (True, False), strict=True):
+        over = WebSocketStream(current_hub(), stream, "the WebSocket", client)
+        made.append(socket_over(over, remote))
+        over.start()
+    return made[0], made[1]

@@ -14,6 +14,7 @@ from moorings.testing.stream_checks import (
     HALF_CLOSE_CHECKS,
     ONE_WAY_CHECKS,
     STREAM_CHECKS,
+    TRANSPORT_CHECKS,
     TWO_WAY_CHECKS,
     Check,
     check_half_closeable_stream,
@@ -181,7 +182,8 @@ async def test_suites_run_each_of_their_checks(suite: Any, checks: Any, pairs: i
 
 
 def test_checks_are_listed_once() -> None:
-    assert len(set(STREAM_CHECKS)) == len(STREAM_CHECKS) == len(ONE_WAY_CHECKS + TWO_WAY_CHECKS + HALF_CLOSE_CHECKS)
+    parts = ONE_WAY_CHECKS + TWO_WAY_CHECKS + TRANSPORT_CHECKS + HALF_CLOSE_CHECKS
+    assert len(set(STREAM_CHECKS)) == len(STREAM_CHECKS) == len(parts)
     written = {
         name
         for module in (transfer_checks, ending_checks, cancelling_checks)

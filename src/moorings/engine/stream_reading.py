@@ -524,7 +524,10 @@ class ReadingStream(Source):
     def look(self) -> None:
         """Serve what is pending with what has arrived, although no event has told so yet."""
         self.readable = True
-        self._pump_reads()
+        if self.sink is None:
+            self._pump_reads()
+        else:
+            self._pump_sink()
 
     def stash_size(self) -> int:
         """Bytes taken from the kernel that nobody has read yet."""

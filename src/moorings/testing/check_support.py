@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from moorings import errors
+from moorings.protocols.web_error_status import INET_E_CONNECTION_RESET, INET_E_OPERATION_CANCELLED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 PATIENCE = 20.0
 #: Bytes that fill both kernels' buffers and leave something in the queue, also where buffers grow by themselves.
 CLOG_SIZE = 16777216
+#: What a WebSocket says, in the words of the web, where a transport speaks Winsock's.
+_SAME_ON_THE_WEB = {
+    errors.ERROR_OPERATION_ABORTED: INET_E_OPERATION_CANCELLED,
+    errors.WSAECONNRESET: INET_E_CONNECTION_RESET,
+}
 #: Loop turns after which nothing happens any more between two ends on one machine.
 QUIET_TURNS = 10
 
@@ -123,12 +129,12 @@ def _shortened(value: object) -> str:
 
 @contextmanager
 def expect_error(winerror: int, what: str, kind: type[OSError] = OSError) -> Generator[None]:
-    """Fail the check unless the block raises an OSError with this HRESULT."""
+    """Fail the check unless the block raises an OSError with this HRESULT, or with what stands for it on the web."""
     try:
         yield
     except kind as error:
         found = getattr(error, "winerror", None)
-        if found != winerror:
+        if found not in {winerror, _SAME_ON_THE_WEB.get(winerror)}:
             wanted = f"0x{errors.unsigned(winerror):08X}"
             raise AssertionError(f"{what}: expected an error with winerror {wanted}, got {error!r}") from error
     else:

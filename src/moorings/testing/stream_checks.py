@@ -32,6 +32,7 @@ __all__ = [
     "HALF_CLOSE_CHECKS",
     "ONE_WAY_CHECKS",
     "STREAM_CHECKS",
+    "TRANSPORT_CHECKS",
     "TWO_WAY_CHECKS",
     "Check",
     "MakePair",
@@ -83,7 +84,6 @@ ONE_WAY_CHECKS: tuple[Check, ...] = (
 TWO_WAY_CHECKS: tuple[Check, ...] = (
     transfer_checks.both_directions_at_once,
     transfer_checks.echo,
-    ending_checks.unread_data_at_close_resets,
     cancelling_checks.read_timeouts_keep_the_connection,
     cancelling_checks.cancel_io_keeps_the_connection,
 )
@@ -95,8 +95,14 @@ HALF_CLOSE_CHECKS: tuple[Check, ...] = (
     ending_checks.full_connection_half_closes_behind_the_queue,
 )
 
+#: What transports do, and a WebSocket does not.
+TRANSPORT_CHECKS: tuple[Check, ...] = (
+    transfer_checks.overlapping_reads_keep_their_order,
+    ending_checks.unread_data_at_close_resets,
+)
+
 #: Everything that a StreamSocket must do.
-STREAM_CHECKS: tuple[Check, ...] = ONE_WAY_CHECKS + TWO_WAY_CHECKS + HALF_CLOSE_CHECKS
+STREAM_CHECKS: tuple[Check, ...] = ONE_WAY_CHECKS + TWO_WAY_CHECKS + TRANSPORT_CHECKS + HALF_CLOSE_CHECKS
 
 
 async def run_check(check: Check, make_pair: MakePair, *, swapped: bool = False) -> None:
@@ -138,12 +144,12 @@ async def check_one_way_stream(make_pair: MakePair) -> None:
 
 
 async def check_two_way_stream(make_pair: MakePair) -> None:
-    """Check both directions, each alone and both at once."""
+    """Check both directions, each alone and both at once: what a stream over a WebSocket must do, too."""
     await _run_all(ONE_WAY_CHECKS + TWO_WAY_CHECKS, make_pair, both_ways=True)
 
 
 async def check_half_closeable_stream(make_pair: MakePair) -> None:
-    """Check both directions, and that one of them may end before the other."""
+    """Check all that a transport does: both directions, and that one of them may end before the other."""
     await _run_all(STREAM_CHECKS, make_pair, both_ways=True)
 
 
