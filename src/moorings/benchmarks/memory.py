@@ -76,16 +76,19 @@ class Crowd:
         """More connections, some at a time, until there are `wanted`."""
         while len(self.sockets) < wanted:
             progress.show(f"{label}: {len(self.sockets)} of {wanted} connections")
-            fresh = [self._connect() for _ in range(min(AT_ONCE, wanted - len(self.sockets)))]
-            for connection in fresh:
-                connection.sendall(MESSAGE)
-            for connection in fresh:
-                # (Over TLS there is no MSG_WAITALL, and a record comes as a whole.)
-                flags = () if self.context else (socket.MSG_WAITALL,)
-                if connection.recv(len(MESSAGE), *flags) != MESSAGE:
-                    raise BenchmarkError(f"{label} ended a connection")
+            self.talk([self.connect() for _ in range(min(AT_ONCE, wanted - len(self.sockets)))], label)
 
-    def _connect(self) -> socket.socket:
+    def talk(self, fresh: Sequence[socket.socket], label: str) -> None:
+        """A message and its echo over each."""
+        for connection in fresh:
+            connection.sendall(MESSAGE)
+        for connection in fresh:
+            # (Over TLS there is no MSG_WAITALL, and a record comes as a whole.)
+            flags = () if self.context else (socket.MSG_WAITALL,)
+            if connection.recv(len(MESSAGE), *flags) != MESSAGE:
+                raise BenchmarkError(f"{label} ended a connection")
+
+    def connect(self) -> socket.socket:
         connection = socket.socket()
         self.sockets.append(connection)
         place = len(self.sockets) - 1
@@ -110,15 +113,20 @@ def measure(
     """What each of `connections` connections adds to the memory of one server, and the mode it ran in."""
     with Server(workshop, kind, tls=tls) as server:
         crowd = Crowd(server.port, tls_context() if tls else None)
-        try:
-            crowd.grow(WARM_UP, progress, kind.label)
-            before = server.memory()
-            crowd.grow(WARM_UP + connections, progress, kind.label)
-            after = server.memory()
-        finally:
-            crowd.close()
-        growth = Growth(*((after[name] - before[name]) / connections for name in ("Rss", "Pss")))
-        return growth, server.mode
+        return weigh(server, crowd, connections, progress), server.mode
+
+
+def weigh(server: Server, crowd: Crowd, connections: int, progress: Shows) -> Growth:
+    """What each of `connections` connections more adds to the memory of a server."""
+    kind = server.kind
+    try:
+        crowd.grow(WARM_UP, progress, kind.label)
+        before = server.memory()
+        crowd.grow(WARM_UP + connections, progress, kind.label)
+        after = server.memory()
+    finally:
+        crowd.close()
+    return Growth(*((after[name] - before[name]) / connections for name in ("Rss", "Pss")))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -26,6 +26,8 @@ HERE = Path(__file__).resolve().parent
 #: Stock asyncio and aiofastnet allocate 256 KiB for each read. Beyond the first threshold the C library maps and unmaps
 #: memory each time, beyond the second one it gives free memory back to the system; both cost more than the read.
 MALLOC_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "33554432"}
+#: Libraries that must be installed for a server.
+PACKAGES = {"aiofastnet", "aiohttp", "anyio", "picows", "trio", "websockets"}
 START_TIMEOUT = 30.0
 ANSWER_TIMEOUT = 60.0
 
@@ -47,10 +49,11 @@ class ServerKind:
     loop: str = ""
     pure: bool = False
     malloc: bool = False
+    program: str = "servers.py"
 
     @property
     def ours(self) -> bool:
-        return self.kind in {"moorings", "face"}
+        return self.kind == "face" or self.kind.partition("-")[0] == "moorings"
 
     @property
     def library(self) -> str:
@@ -62,7 +65,7 @@ class ServerKind:
     @property
     def packages(self) -> list[str]:
         """What must be installed for it, besides this library."""
-        found = [self.library] if self.library in {"aiofastnet", "anyio", "trio"} else []
+        found = [self.library] if self.library in PACKAGES else []
         return found + (["uvloop"] if self.loop == "uvloop" else [])
 
     def environment(self) -> dict[str, str]:
@@ -80,7 +83,7 @@ class ServerKind:
 SERVERS = {
     server.name: server
     for server in (
-        ServerKind("c", "C, epoll", "c"),
+        ServerKind("c", "C, epoll", "c", program="epoll_server"),
         ServerKind("callbacks-uvloop", "uvloop, protocol call-backs", "callbacks", "uvloop"),
         ServerKind("streams-uvloop", "uvloop + asyncio streams", "streams", "uvloop"),
         ServerKind(
@@ -154,6 +157,11 @@ class Workshop:
         return self.has_c and self._compile("load_tls", "load.c", "-DWITH_TLS", "-lssl", "-lcrypto")
 
     @functools.cached_property
+    def has_c_frames(self) -> bool:
+        """Whether there is the server in C that speaks WebSocket; so does the generator then."""
+        return self.has_c and self._compile("web_socket_server", "web_socket_server.c")
+
+    @functools.cached_property
     def identity(self) -> Path:
         """A file with a certificate for localhost, of P-256, and its key; who made it does not matter."""
         path = self.path / "identity.pem"
@@ -162,14 +170,17 @@ class Workshop:
 
     def server_command(self, server: ServerKind, role: str, unit: int, *, tls: bool) -> list[str]:
         if server.kind == "c":
-            return [str(self.path / "epoll_server"), role, str(unit)]
+            return [str(self.path / server.program), role, str(unit)]
         identity = [str(self.identity)] if tls else []
-        return [*python(HERE / "servers.py"), server.kind, server.loop, role, str(unit), *identity]
+        return [*python(HERE / server.program), server.kind, server.loop, role, str(unit), *identity]
 
-    def load_command(self, port: int, pid: int, request: int, answer: int, spin: bool, *, tls: str = "") -> list[str]:
+    def load_command(
+        self, port: int, pid: int, request: int, answer: int, spin: bool, *, tls: str = "", frames: Path | None = None
+    ) -> list[str]:
         compiled = self.has_c_tls if tls else self.has_c
         program = [str(self.path / ("load_tls" if tls else "load"))] if compiled else python(HERE / "load.py")
-        return [*program, *map(str, (port, pid, request, answer, int(spin))), *filter(None, [tls])]
+        mode = [tls or "plain", str(frames)] if frames else [tls] if tls else []
+        return [*program, *map(str, (port, pid, request, answer, int(spin))), *mode]
 
     def __enter__(self) -> Self:
         return self
@@ -343,14 +354,16 @@ class LoadGenerator(Child):
         *,
         tls: str = "",
         calm: bool = False,
+        frames: Path | None = None,
     ) -> None:
         """Requests of `size` bytes, answers of `answer`, by default the same; `tls` is the MODE of load.c.
 
-        With `calm` it neither spins nor keeps to one processor.
+        With `calm` it neither spins nor keeps to one processor. `frames` is the FILE of load.c, for WebSockets.
         """
         core = workshop.cores[1] if len(workshop.cores) > 1 and not calm else None
         environment = {**os.environ, "PYTHONPATH": search_path()}
-        command = workshop.load_command(server.port, server.pid, size, answer or size, core is not None, tls=tls)
+        settings = (server.port, server.pid, size, answer or size, core is not None)
+        command = workshop.load_command(*settings, tls=tls, frames=frames)
         super().__init__(command, environment, core)
 
     def open(self, connections: int) -> None:
@@ -365,10 +378,28 @@ class LoadGenerator(Child):
         """The same with a connection for each request, `slots` at a time; closes those that are open."""
         return self._figures(f"churn {slots} {int(seconds * 1000)} {limit}", seconds)
 
+    def some(self, slots: int, seconds: float, limit: int) -> Sample:
+        """The same with so many requests under way, on one connection after the other (in C only)."""
+        return self._figures(f"some {slots} {int(seconds * 1000)} {limit}", seconds)
+
+    def cast(self, seconds: float, limit: int) -> Sample:
+        """One connection asks, all get the answer; the messages are these answers (in C only)."""
+        return self._figures(f"cast {int(seconds * 1000)} {limit}", seconds)
+
+    def mute(self, connections: int, size: int) -> None:
+        """Let the last connections send up to `size` bytes each, and never read again (in C only)."""
+        self.say(f"mute {connections} {size}")
+        self.line(ANSWER_TIMEOUT)
+
     def _figures(self, command: str, seconds: float) -> Sample:
         self.say(command)
-        fields = [int(field) for field in self.line(seconds + ANSWER_TIMEOUT).split()]
-        return Sample(fields[0], *(field / 1e9 for field in fields[1:]))
+        return sample_of(self.line(seconds + ANSWER_TIMEOUT))
+
+
+def sample_of(line: str) -> Sample:
+    """The figures of load.c."""
+    fields = [int(field) for field in line.split()]
+    return Sample(fields[0], *(field / 1e9 for field in fields[1:]))
 
 
 def raise_descriptor_limit(wanted: int) -> int:

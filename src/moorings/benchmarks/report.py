@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from moorings.benchmarks.figures import Spread, spread
-from moorings.benchmarks.processes import MALLOC_SETTINGS, SERVERS, ServerKind, machine
-from moorings.benchmarks.tcp import INSTRUCTIONS, MIB, Measured, Plan, Scenario
+from moorings.benchmarks.processes import MALLOC_SETTINGS, ServerKind, machine
+from moorings.benchmarks.tcp import AGAINST, INSTRUCTIONS, MIB, Measured, Plan, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: What `missing` names where Python has to do the generator's work.
 GENERATOR = "the load generator in C"
+#: Those of ours to which the tables of `ws` compare, and what stands above the column.
+WEB_SOCKET_COLUMNS = (("event-uvloop", "events"), ("awaited-uvloop", "async for"), ("pure-awaited", "pure"))
 Document = dict[str, Any]
 
 
@@ -42,6 +44,13 @@ def document(plan: Plan, measured: Measured, missing: Mapping[str, str]) -> Docu
             for name, counted in measured.counted.items()
         },
     }
+    if measured.deflate_growth:
+        whole["memory_deflate"] = {name: {"rss": it.rss, "pss": it.pss} for name, it in measured.deflate_growth.items()}
+    if measured.crowds:
+        whole["crowds"] = {
+            name: {"before": it.before * 1e6, "after": it.after * 1e6, "growth": it.growth}
+            for name, it in measured.crowds.items()
+        }
     return {key: rounded(value) for key, value in whole.items()}
 
 
@@ -94,7 +103,10 @@ def _scenario(scenario: Scenario, plan: Plan, measured: Measured) -> dict[str, A
         "bulk": scenario.bulk,
         "figures": figures,
         "ratios": [
-            _ratio(scenario, measured, mine, kind.name) for mine in ours for kind in plan.servers if not kind.ours
+            _ratio(scenario, measured, mine, kind.name)
+            for mine in ours
+            for kind in plan.servers
+            if not kind.ours and {mine, kind.name} <= set(figures)
         ],
     }
 
@@ -138,16 +150,22 @@ class Table(NamedTuple):
 def tables(results: Document) -> list[Table]:
     """A table for each scenario, then memory and instructions."""
     labels = {server["name"]: server["label"] for server in results["servers"]}
-    against = [name for name in ("moorings-uvloop", "face-uvloop") if name in labels]
-    against = against or [name for name in ("moorings-asyncio", "face-asyncio") if name in labels]
+    columns = dict(AGAINST if results["benchmark"] != "ws" else WEB_SOCKET_COLUMNS)
+    against = {name: short for name, short in columns.items() if name in labels}
+    if not against:
+        twins = {name.replace("uvloop", "asyncio"): short for name, short in columns.items()}
+        against = {name: short for name, short in twins.items() if name in labels}
     found = [_scenario_table(scenario, labels, against) for scenario in results["scenarios"]]
-    if results["memory"]:
-        title = f"Memory for each of {results['idle_connections']:,} idle connections"
-        rows = [
-            [labels[name], f"{growth['rss'] / 1024:.2f}", f"{growth['pss'] / 1024:.2f}"]
-            for name, growth in results["memory"].items()
-        ]
-        found.append(Table(title, ["server", "Rss KiB", "Pss KiB"], rows))
+    for key, what in (("memory", ""), ("memory_deflate", ", with permessage-deflate")):
+        if results.get(key):
+            title = f"Memory for each of {results['idle_connections']:,} idle connections{what}"
+            rows = [
+                [labels[name], f"{growth['rss'] / 1024:.2f}", f"{growth['pss'] / 1024:.2f}"]
+                for name, growth in results[key].items()
+            ]
+            found.append(Table(title, ["server", "Rss KiB", "Pss KiB"], rows))
+    if results.get("crowds"):
+        found.append(_crowd_table(results["crowds"], labels))
     if results["instructions"]:
         rows = [
             [labels[name], f"{counted['mean']:,.0f}", "" if counted["agree"] else "two runs differ"]
@@ -157,10 +175,25 @@ def tables(results: Document) -> list[Table]:
     return found
 
 
-def _scenario_table(scenario: dict[str, Any], labels: Mapping[str, str], against: Sequence[str]) -> Table:
+def _crowd_table(crowds: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> Table:
+    rows = [
+        [
+            labels[name],
+            f"{crowd['before']:,.0f}",
+            f"{crowd['after']:,.0f}",
+            f"{crowd['after'] / crowd['before']:.2f}",
+            f"{crowd['growth'] / MIB:.1f}",
+        ]
+        for name, crowd in crowds.items()
+    ]
+    headings = ["server", "p50 µs before", "p50 µs with them", "ratio", "growth MiB"]
+    return Table("Clients that never read: what the others notice", headings, rows)
+
+
+def _scenario_table(scenario: dict[str, Any], labels: Mapping[str, str], against: Mapping[str, str]) -> Table:
     ratios = {(entry["ours"], entry["peer"]): entry for entry in scenario["ratios"]}
     headings = ["server", f"CPU µs/{scenario['message']}", "MiB/s" if scenario["bulk"] else "per second"]
-    headings += ["p50 µs", "p99 µs", "peak MiB", *(f"{short(labels[name])} / it" for name in against)]
+    headings += ["p50 µs", "p99 µs", "peak MiB", *(f"{short} / it" for short in against.values())]
     rows: list[list[str]] = []
     for name, figures in sorted(scenario["figures"].items(), key=lambda item: item[1]["cpu"]):
         rows.append(
@@ -175,11 +208,6 @@ def _scenario_table(scenario: dict[str, Any], labels: Mapping[str, str], against
             ]
         )
     return Table(scenario["title"], headings, rows)
-
-
-def short(label: str) -> str:
-    """A label of ours as the heading of a narrow column."""
-    return "read/write" if "read/write" in label else "moorings"
 
 
 def _ratio_text(entry: Mapping[str, Any] | None) -> str:
@@ -213,7 +241,7 @@ def notes(results: Document) -> list[str]:
         f"({command})"
         for name, command in results["missing"].items()
     ]
-    if any(SERVERS[server["name"]].malloc for server in results["servers"]):
+    if any("(M)" in server["label"] for server in results["servers"]):
         settings = " ".join(f"{name}={value}" for name, value in MALLOC_SETTINGS.items())
         found.append(f"(M) servers ran with {settings}, which suits them better")
     if results["machine"]["processors"] < 2:
@@ -221,7 +249,7 @@ def notes(results: Document) -> list[str]:
     pure = [
         server["label"]
         for server in results["servers"]
-        if server["ours"] and not SERVERS[server["name"]].pure and server["mode"] not in {"", "compiled"}
+        if server["ours"] and not server["label"].endswith(", pure") and server["mode"] not in {"", "compiled"}
     ]
     if pure:
         found.append(f"{pure[0]} ran in pure Python; 'moorings doctor' says why")
@@ -238,8 +266,11 @@ def heading(results: Document) -> str:
     )
 
 
-def parts(contest: Contest, *, quick: bool, only: str, count: bool) -> tuple[str, ...]:
-    """The parts of a run: by name or title with `only`, else all of them or those of a quick run."""
+def parts(contest: Contest, *, quick: bool, only: str, count: bool, extra: bool = False) -> tuple[str, ...]:
+    """The parts of a run: by name or title with `only`, else all of them or those of a quick run.
+
+    What a contest calls extra is among them where it is named, or with `extra`.
+    """
     text = only.lower()
     if text in contest.parts:
         return (text,) if count or text != INSTRUCTIONS else ()
@@ -247,4 +278,6 @@ def parts(contest: Contest, *, quick: bool, only: str, count: bool) -> tuple[str
     slow = {scenario.name for scenario in contest.scenarios if not scenario.quick} | {INSTRUCTIONS}
     if quick and not only:
         names = [name for name in names if name not in slow]
+    elif not only and not extra:
+        names = [name for name in names if not contest.extra(name)]
     return tuple(name for name in names if count or name != INSTRUCTIONS)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     Receive = Callable[[int], Awaitable[bytes]]
     Send = Callable[[bytes], Awaitable[object]]
@@ -421,9 +421,21 @@ KINDS: dict[str, Callable[[str, int, str], Awaitable[None]]] = {
 }
 
 
-async def serve(kind: str, role: str, unit: int, identity: str) -> None:
-    # End at once when standard input ends; what a server left open is of no interest then.
+def end_with_input() -> None:
+    """End at once when standard input ends; what a server left open is of no interest then."""
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, 0)
+
+
+def run(serving: Coroutine[Any, Any, None], loop: str) -> None:
+    """Serve on this kind of loop."""
+    if loop == "uvloop":
+        import_module("uvloop").run(serving)
+    else:
+        asyncio.run(serving)
+
+
+async def serve(kind: str, role: str, unit: int, identity: str) -> None:
+    end_with_input()
     await KINDS[kind](role, unit, identity)
 
 
@@ -436,10 +448,8 @@ def main(kind: str, loop: str, role: str = "echo", unit: str = "0", identity: st
         options = {"use_uvloop": loop == "uvloop"}
         arguments = (serve, kind, role, int(unit), identity)
         import_module("anyio").run(*arguments, backend="asyncio", backend_options=options)
-    elif loop == "uvloop":
-        import_module("uvloop").run(serve(kind, role, int(unit), identity))
     else:
-        asyncio.run(serve(kind, role, int(unit), identity))
+        run(serve(kind, role, int(unit), identity), loop)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from moorings.benchmarks import instructions, memory
 from moorings.benchmarks.echo import BUSY, LIMIT
@@ -35,7 +35,7 @@ from moorings.benchmarks.processes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 KIB, MIB = 1 << 10, 1 << 20
 UNIT = 4 * MIB
@@ -68,6 +68,8 @@ class Scenario:
     message: str = "message"
     #: The MODE of load.c: "" is plain TCP.
     tls: str = ""
+    #: Only measured where it is asked for.
+    extra: bool = False
 
     @property
     def keeps_busy(self) -> bool:
@@ -128,6 +130,8 @@ PEERS = (
     "anyio-uvloop",
     "trio",
 )
+#: Those of ours to which the tables compare, and what stands above the column.
+AGAINST = (("moorings-uvloop", "moorings"), ("face-uvloop", "read/write"))
 LIBRARIES = ("c", "asyncio", "uvloop", "aiofastnet", "anyio", "trio")
 
 
@@ -143,6 +147,7 @@ class Contest:
     tls: str = ""
     ours: tuple[str, ...] = OURS
     pure: tuple[str, ...] = PURE
+    servers: Mapping[str, ServerKind] = field(default_factory=lambda: SERVERS)
 
     @property
     def parts(self) -> dict[str, str]:
@@ -153,11 +158,23 @@ class Contest:
             INSTRUCTIONS: "User-space instructions for one echo of 64 B, by callgrind",
         }
 
+    def extra(self, name: str) -> bool:
+        """Whether a part is only measured where it is asked for."""
+        return any(scenario.extra for scenario in self.scenarios if scenario.name == name)
+
+    def run(self, workshop: Workshop, plan: Plan, steps: Steps) -> Measured:
+        """Measure a plan."""
+        return Run(workshop, plan, steps).everything()
+
+    def takes_part(self, scenario: Scenario, server: ServerKind) -> bool:  # noqa: ARG002 - some contests ask
+        """Whether a server can do what a scenario wants."""
+        return True
+
     def choose(
         self, peers: Iterable[str], *, pure: bool = False, has_c: bool = True
     ) -> tuple[list[ServerKind], dict[str, str]]:
         """The servers of ours and of these libraries that can run here; what is missing, with the command for it."""
-        wanted = [SERVERS[name] for name in (*self.ours, *(self.pure if pure else ()), *self.peers)]
+        wanted = [self.servers[name] for name in (*self.ours, *(self.pure if pure else ()), *self.peers)]
         kept: list[ServerKind] = []
         missing: dict[str, str] = {}
         chosen = set(peers)
@@ -199,8 +216,20 @@ class Plan:
     @property
     def steps(self) -> int:
         """How many times `advance` is called, at the least."""
-        others = sum(part in self.parts for part in (MEMORY, INSTRUCTIONS))
-        return len(self.servers) * (len(self.scenarios) * self.pairs + others)
+        others = len(self.servers) * (len(self.parts) - len(self.scenarios))
+        return others + self.pairs * sum(len(self.taking_part(scenario)) for scenario in self.scenarios)
+
+    def taking_part(self, scenario: Scenario) -> list[ServerKind]:
+        """The servers that can do what a scenario wants."""
+        return [server for server in self.servers if self.contest.takes_part(scenario, server)]
+
+
+class Crowded(NamedTuple):
+    """Median times of an answer in seconds, without and with clients that never read; the bytes that memory grew by."""
+
+    before: float
+    after: float
+    growth: int
 
 
 @dataclass
@@ -214,6 +243,9 @@ class Measured:
     growth: dict[str, memory.Growth] = field(default_factory=dict[str, memory.Growth])
     counted: dict[str, instructions.Counted] = field(default_factory=dict[str, instructions.Counted])
     idle_connections: int = 0
+    #: With permessage-deflate, and what clients do to others that never read: in `ws` only.
+    deflate_growth: dict[str, memory.Growth] = field(default_factory=dict[str, memory.Growth])
+    crowds: dict[str, Crowded] = field(default_factory=dict[str, Crowded])
 
     def pairs(self, scenario: Scenario, ours: str, peer: str) -> tuple[list[float], int]:
         """The ratios of the pairs that count, and how many do not."""
@@ -274,23 +306,25 @@ class Run:
 
     def _start(self, stack: ExitStack, scenario: Scenario) -> list[tuple[LoadGenerator, Server]]:
         """A server of each kind with its generator; they start on all processors."""
-        self.steps.show(f"{scenario.title}: starting {len(self.plan.servers)} servers")
+        kinds = self.plan.taking_part(scenario)
+        self.steps.show(f"{scenario.title}: starting {len(kinds)} servers")
 
         def start(kind: ServerKind) -> tuple[LoadGenerator, Server]:
-            server = stack.enter_context(
-                Server(self.workshop, kind, role=scenario.role, unit=UNIT, tls=bool(scenario.tls))
-            )
-            load = LoadGenerator(self.workshop, server, scenario.request, scenario.answer, tls=scenario.tls)
-            return stack.enter_context(load), server
+            return self._start_one(stack, scenario, kind)
 
         with ThreadPoolExecutor(len(self.workshop.cores)) as pool:
-            loads = list(pool.map(start, self.plan.servers))
+            loads = list(pool.map(start, kinds))
         for load, server in loads:
             self.measured.modes[server.kind.name] = server.mode
             if not scenario.churn:
                 load.open(scenario.connections)
             self._sample(scenario, load, WARM_UP)
         return loads
+
+    def _start_one(self, stack: ExitStack, scenario: Scenario, kind: ServerKind) -> tuple[LoadGenerator, Server]:
+        server = stack.enter_context(Server(self.workshop, kind, role=scenario.role, unit=UNIT, tls=bool(scenario.tls)))
+        load = LoadGenerator(self.workshop, server, scenario.request, scenario.answer, tls=scenario.tls)
+        return stack.enter_context(load), server
 
     def _round(self, scenario: Scenario, loads: Sequence[tuple[LoadGenerator, Server]], number: int) -> None:
         first = number % len(loads)
@@ -308,8 +342,9 @@ class Run:
 
     def _missing(self, scenario: Scenario) -> bool:
         """Whether pairs of ours with a peer are void that another round could make up for."""
-        names = [server.name for server in self.plan.servers]
-        ours = [name for name in names if SERVERS[name].ours]
+        present = self.plan.taking_part(scenario)
+        names = [server.name for server in present]
+        ours = [server.name for server in present if server.ours]
         return any(
             len(self.measured.pairs(scenario, mine, peer)[0]) < self.plan.pairs
             for mine in ours
@@ -319,17 +354,21 @@ class Run:
 
     def weigh(self) -> None:
         """Memory for each idle connection."""
-        spare = memory.WARM_UP + memory.SPARE_DESCRIPTORS
-        allowed = raise_descriptor_limit(self.plan.idle_connections + spare) - spare
-        if allowed < 1:
-            raise BenchmarkError("the limit of descriptors is too low for idle connections (see 'ulimit -Hn')")
-        connections = self.measured.idle_connections = min(self.plan.idle_connections, allowed)
+        connections = self.measured.idle_connections = self.allowed(self.plan.idle_connections)
         for server in self.plan.servers:
             tls = bool(self.plan.contest.tls)
             growth, mode = memory.measure(self.workshop, server, connections, self.steps, tls=tls)
             self.measured.growth[server.name] = growth
             self.measured.modes[server.name] = mode
             self.steps.advance()
+
+    def allowed(self, wanted: int) -> int:
+        """As many connections as descriptors allow."""
+        spare = memory.WARM_UP + memory.SPARE_DESCRIPTORS
+        allowed = raise_descriptor_limit(wanted + spare) - spare
+        if allowed < 1:
+            raise BenchmarkError("the limit of descriptors is too low for idle connections (see 'ulimit -Hn')")
+        return min(wanted, allowed)
 
     def count(self) -> None:
         """Instructions for one echo of 64 bytes."""

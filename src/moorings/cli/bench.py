@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from moorings.benchmarks import instructions, plot, report, tcp, tls
+from moorings.benchmarks import instructions, plot, report, tcp, tls, ws
 from moorings.benchmarks.figures import write_json
 from moorings.benchmarks.processes import BenchmarkError, Workshop, c_compiler
 from moorings.cli import output
@@ -26,6 +26,7 @@ Examples:
   moorings bench tcp --json tcp.json --plot tcp.svg
   moorings bench tls --quick
   moorings bench udp --quick
+  moorings bench ws --quick
 
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
@@ -70,6 +71,27 @@ It needs the extra tls; run it on a quiet machine with two processors or more.
 A C compiler and OpenSSL's headers make the load generator in C; valgrind
 counts instructions. Everything stays on the loopback interface and ends by
 itself.
+
+\b
+Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
+130 Ctrl-C, 141 the reader of the output has gone."""
+WS_EPILOG = """\b
+Examples:
+  moorings bench ws --quick
+  moorings bench ws --only echo-64b-binary-50 --pairs 21
+  moorings bench ws --only tls --peers picows
+  moorings bench ws --json ws.json --plot ws.svg
+
+\b
+CPU is the processor time, user and system, of the server. The last columns
+are ours divided by the server of the row: median and quartiles of pairs that
+were measured directly one after the other; below 1 we need less. All servers
+check text and limit sizes; the one in C checks nothing. The peers keep their
+own settings else: ours and websockets send keep-alive pings, for example.
+
+\b
+Run it on a quiet machine with two processors or more; it needs a C compiler.
+Everything stays on the loopback interface and ends by itself.
 
 \b
 Exit codes: 0 measured, 1 a figure could not be measured, 2 wrong arguments,
@@ -176,7 +198,20 @@ def bench_tls(**options: Any) -> int:
     return compete(tls.TLS, idle=idle, **options)
 
 
-CONTESTS = {contest.name: contest for contest in (tcp.TCP, tls.TLS)}
+@command.command("ws", epilog=WS_EPILOG)
+@click.option("--all", "extra", is_flag=True, help="Everything that --list names, in more than half an hour.")
+@options_of(ws.WS, IDLE)
+def bench_ws(**options: Any) -> int:
+    """Compare with C, picows, aiohttp and websockets over WebSocket.
+
+    Echoes of 64 B to 1 MiB, text and binary, on 1 and 50 connections, with compression and TLS, broadcast to 1,000,
+    memory of idle connections, and what clients that never read do to the others. A choice of it takes under five
+    minutes; `--only` and `--all` measure the rest.
+    """
+    return compete(ws.WS, idle=options.pop("idle") or (QUICK_IDLE if options["quick"] else IDLE), **options)
+
+
+CONTESTS = {contest.name: contest for contest in (tcp.TCP, tls.TLS, ws.WS)}
 
 
 def compete(
@@ -193,10 +228,11 @@ def compete(
     peers: Sequence[str],
     json_: str | None,
     plot_: str | None,
+    extra: bool = False,
 ) -> int:
     """Run what was asked for, and show it; the exit code."""
     count = not no_instructions and instructions.has_valgrind()
-    names = report.parts(contest, quick=quick, only=only, count=count)
+    names = report.parts(contest, quick=quick, only=only, count=count, extra=extra or list_)
     if not names:
         raise click.UsageError(f"no part has {only!r} in its name; --list names them")
     if list_:
@@ -218,7 +254,7 @@ def compete(
         click.echo(f"moorings bench {contest.name}: {len(servers)} servers, {len(names)} parts", err=True)
         with output.progress(f"moorings bench {contest.name}", plan.steps) as progress:
             try:
-                measured = tcp.Run(workshop, plan, _Steps(progress)).everything()
+                measured = contest.run(workshop, plan, _Steps(progress))
             except BenchmarkError as error:
                 raise CommandError(str(error)) from error
     return show(report.document(plan, measured, missing), json_, plot_)
