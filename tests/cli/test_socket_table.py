@@ -200,6 +200,17 @@ def test_columns_of_datagrams() -> None:
         assert cells["drops"] == cells["waiting"] == cells["dg/s out"] == cells["dg/s in"] == ""
 
 
+def test_columns_of_web_sockets() -> None:
+    ours = STREAM._replace(messages_received=1200, messages_sent=3, waiting_messages=0, ping_time_us=1500)
+    rows = [Row(PROGRAM, report, Rates()) for report in (ours, ours._replace(ping_time_us=None), STREAM, DATAGRAM)]
+    assert [table.has_messages([row]) for row in rows] == [True, True, False, False]
+    columns = {column.heading: column for column in table.columns(measured=True, why=False, sort=None, messages=True)}
+    assert [columns["msg in"].cell(row) for row in rows] == ["1,200", "1,200", "", ""]
+    assert [columns["msg out"].cell(row) for row in rows] == ["3", "3", "", ""]
+    assert [columns["ping"].cell(row) for row in rows] == ["1.5 ms", "-", "", ""]
+    assert columns["peer"].cell(rows[0]) == "-> 127.0.0.1:1337 (WS)"
+
+
 def test_cells() -> None:
     columns = {column.heading: column for column in table.columns(measured=False, why=True, sort=None)}
     assert {"est. out", "est. in", "why slow"} < set(columns)

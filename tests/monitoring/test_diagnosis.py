@@ -10,6 +10,8 @@ from tests.monitoring.samples import DATAGRAM, LISTENER, STREAM
 from moorings.monitoring import diagnosis
 
 STREAMS: list[tuple[str, dict[str, Any]]] = [
+    ("1 message not taken by the program: the peer has to wait.", {"messages_received": 5, "waiting_messages": 1}),
+    ("256 messages not taken by the program: the peer has to wait.", {"messages_received": 5, "waiting_messages": 256}),
     ("The connection is broken: RESET.", {"end_reason": "RESET"}),
     (
         "close() waits up to 5 s until 30 bytes have gone out. 10 bytes wait in our queue; its limit is 67,108,864.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.engine.pairs import clog, connected_sockets, socket_and_peer, until
+from tests.engine.web_socket_pairs import link_pair
 from tests.monitoring.samples import connected, everything, only_program, raw_client, short
 from tests.sockets import scripts
 
@@ -49,6 +50,27 @@ async def test_sockets_of_a_program(tmp_path: Path) -> None:
         assert ours.age_s is not None
         assert theirs.outbound_bits_per_second is None  # it never sent: unknown is not zero
         assert theirs.why_slow.startswith("The application is not reading: 600 bytes unread.")
+
+
+async def test_messages_of_web_sockets(tmp_path: Path) -> None:
+    async with moorings.monitor(directory=tmp_path) as watched, link_pair() as (client, server):
+        for _ in range(3):
+            client.send(1, "one", True)
+        await client.ping()
+        assert await server.receive(1) == "one"
+        program = await only_program(watched)
+        ours, theirs = sorted(program.streams, key=lambda report: report.messages_received or 0)
+        assert (ours.messages_sent, ours.messages_received, ours.waiting_messages) == (3, 0, 0)
+        assert (theirs.messages_sent, theirs.messages_received, theirs.waiting_messages) == (0, 3, 2)
+        assert ours.ping_time_us
+        assert theirs.ping_time_us is None
+        assert "2 messages not taken by the program: the peer has to wait." in theirs.why_slow
+        assert not theirs.read_pending
+        await server.receive(1)
+        await server.receive(1)
+        pending = server.receive(1)
+        assert [report.read_pending for report in watched.snapshot().streams if report.messages_received] == [True]
+        pending.cancel()
 
 
 async def test_snapshot_tells_the_same_as_the_socket(tmp_path: Path) -> None:

@@ -122,6 +122,11 @@ def has_datagrams(rows: Iterable[Row]) -> bool:
     return any(isinstance(row.report, DatagramReport) for row in rows)
 
 
+def has_messages(rows: Iterable[Row]) -> bool:
+    """Whether the columns of WebSockets are needed."""
+    return any(isinstance(row.report, StreamReport) and row.report.messages_received is not None for row in rows)
+
+
 def in_order(rows: list[Row], sort: str | None) -> list[Row]:
     """The rows, the biggest first; without `sort` in the order in which the programs told them."""
     if sort is None:
@@ -191,7 +196,8 @@ def _peer(report: SocketReport) -> str:
     there = place(report.remote_address, report.remote_port)
     if isinstance(report, DatagramReport):
         return f"-> {there} (UDP)"
-    return f"{'<-' if report.accepted else '->'} {there}"
+    kind = "" if report.messages_received is None else " (WS)"
+    return f"{'<-' if report.accepted else '->'} {there}{kind}"
 
 
 def _of_stream(show: Callable[[StreamReport], str]) -> Callable[[Row], str]:
@@ -223,6 +229,11 @@ def _count(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
+def _messages(report: StreamReport, value: int | None, show: Callable[[int | None], str] = _count) -> str:
+    """A figure that only WebSockets have."""
+    return "" if report.messages_received is None else show(value)
+
+
 def _microseconds(value: int | None) -> str:
     return duration(None if value is None else value / 1e6)
 
@@ -243,9 +254,11 @@ class Column:
     number: bool = True
 
 
-def columns(*, measured: bool, why: bool, sort: str | None, datagrams: bool = False) -> list[Column]:
-    """All columns, those of `datagrams` only where there are some. `measured` rates were, and others are the kernel's
-    estimates. What is sorted by goes last.
+def columns(
+    *, measured: bool, why: bool, sort: str | None, datagrams: bool = False, messages: bool = False
+) -> list[Column]:
+    """All columns, those of `datagrams` and of the `messages` of WebSockets only where there are some. `measured` rates
+    were, and others are the kernel's estimates. What is sorted by goes last.
     """
     out, into = ("out", "in") if measured else ("est. out", "est. in")
     found = [
@@ -265,6 +278,12 @@ def columns(*, measured: bool, why: bool, sort: str | None, datagrams: bool = Fa
     ]
     if datagrams:
         found[-2:-2] = _datagram_columns(measured)
+    if messages:
+        found[-2:-2] = [
+            Column("msg out", 5, _of_stream(lambda report: _messages(report, report.messages_sent))),
+            Column("msg in", 5, _of_stream(lambda report: _messages(report, report.messages_received))),
+            Column("ping", 6, _of_stream(lambda report: _messages(report, report.ping_time_us, _microseconds))),
+        ]
     wanted = {
         "rtt": {"rtt"},
         "bandwidth": {out, into},

@@ -20,7 +20,18 @@ import click
 
 from moorings.cli import output
 from moorings.cli.exit_codes import EXIT_OK
-from moorings.cli.socket_table import SORTS, Column, Meter, Row, columns, estimates, fitting, has_datagrams, in_order
+from moorings.cli.socket_table import (
+    SORTS,
+    Column,
+    Meter,
+    Row,
+    columns,
+    estimates,
+    fitting,
+    has_datagrams,
+    has_messages,
+    in_order,
+)
 from moorings.cli.stopping import until_terminated
 from moorings.monitoring import lister
 from moorings.monitoring.open_metrics import open_metrics
@@ -69,7 +80,13 @@ class Options(NamedTuple):
 
     def columns(self, rows: list[Row], *, measured: bool) -> list[Column]:
         """The columns that those rows need."""
-        return columns(measured=measured, why=self.why, sort=self.sort, datagrams=has_datagrams(rows))
+        return columns(
+            measured=measured,
+            why=self.why,
+            sort=self.sort,
+            datagrams=has_datagrams(rows),
+            messages=has_messages(rows),
+        )
 
     async def ask(self) -> Listing:
         """Ask all programs."""

@@ -130,6 +130,12 @@ def _unread(report: StreamReport) -> str | None:
     return f"The application is not reading: {_number(unread, 'byte')} unread."
 
 
+def _messages_wait(report: StreamReport) -> str | None:
+    if not report.waiting_messages or report.read_pending:
+        return None
+    return f"{_number(report.waiting_messages, 'message')} not taken by the program: the peer has to wait."
+
+
 def _peer_ended(report: StreamReport) -> str | None:
     if report.tcp_state != "CLOSE_WAIT":
         return None
@@ -156,6 +162,7 @@ STREAM_CAUSES: Sequence[Callable[[StreamReport], str | None]] = (
     _swollen,
     _buffer,
     _unread,
+    _messages_wait,
     _peer_ended,
     _idle,
 )

@@ -25,6 +25,7 @@ from moorings.engine.inspection import memory_of, sources_of
 from moorings.engine.interface import EndReason
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
+from moorings.engine.web_socket import WebSocketLink
 from moorings.foundation.all_homes import live_homes
 from moorings.foundation.at_home import run_at_home
 from moorings.monitoring.reports import DatagramReport, ListenerReport, SocketReport, StreamReport
@@ -102,6 +103,8 @@ def _stream_report(stream: TcpStream) -> StreamReport:
     rate, window, pace = _known(info.delivery_rate), _known(info.rcv_space), _known(info.rcv_rtt)
     opened_at = 0.0 if connection is None else connection.opened_at
     host = None if connection is None else connection.host_name
+    link = stream.sink if isinstance(stream.sink, WebSocketLink) else None
+    takes = link is not None and not link.paused and (link.handler is not None or link.receive_head is not None)
     return StreamReport(
         id=f"{stream.fd}.{stream.serial}",
         loop=_loop_name(stream.home),
@@ -129,7 +132,7 @@ def _stream_report(stream: TcpStream) -> StreamReport:
         unsent_bytes=info.notsent_bytes,
         unread_bytes=stream.stash_size(),
         kernel_unread_bytes=unread,
-        read_pending=bool(stream.reading()),
+        read_pending=takes or bool(stream.reading()),
         write_queue_limit_bytes=stream.queue_limit,
         close_timeout_s=stream.close_timeout,
         writes_refused=stream.writes_refused,
@@ -144,6 +147,10 @@ def _stream_report(stream: TcpStream) -> StreamReport:
         peer_limited_us=info.rwnd_limited,
         buffer_limited_us=info.sndbuf_limited,
         program_limited=info.app_limited,
+        messages_received=None if link is None else link.messages_received,
+        messages_sent=None if link is None else link.sender.messages_sent,
+        waiting_messages=None if link is None else len(link.queue) - link.first,
+        ping_time_us=None if link is None or not link.latency else round(link.latency * 1e6),
     )
 
 

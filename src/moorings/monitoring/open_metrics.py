@@ -48,6 +48,10 @@ _STREAMS: tuple[_Family, ...] = (
     _Family("retransmits", "counter", "", "Segments that were sent again.", "retransmits"),
     _Family("congestion_window_segments", "gauge", "", "Congestion window.", "congestion_window_segments"),
     _Family("peer_window_bytes", "gauge", "bytes", "What the peer is willing to receive.", "peer_window_bytes"),
+    _Family("received_messages", "counter", "", "WebSocket messages received.", "messages_received"),
+    _Family("sent_messages", "counter", "", "WebSocket messages sent.", "messages_sent"),
+    _Family("waiting_messages", "gauge", "", "WebSocket messages that nobody has taken.", "waiting_messages"),
+    _Family("ping_time_seconds", "gauge", "seconds", "Time of the last answered ping.", "ping_time_us", 1e6),
 )
 #: What a DatagramSocket has by the same name and meaning.
 _SHARED = {"received_bytes", "sent_bytes", "receive_calls", "send_calls", "queued_bytes", "refused_writes"}

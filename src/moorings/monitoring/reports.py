@@ -72,6 +72,11 @@ class StreamReport(NamedTuple):
     buffer_limited_us: int | None = None
     #: True where the program sent less than the connection would have carried.
     program_limited: bool | None = None
+    #: Of a WebSocket: messages in both directions, those that nobody has taken, and the time of the last answered ping.
+    messages_received: int | None = None
+    messages_sent: int | None = None
+    waiting_messages: int | None = None
+    ping_time_us: int | None = None
 
     @property
     def all_unread_bytes(self) -> int | None:
