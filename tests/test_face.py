@@ -77,7 +77,7 @@ async def test_listen_on_a_bad_url(url: str) -> None:
 
 @pytest.mark.parametrize("scheme", LATER)
 async def test_schemes_that_are_not_built_yet(scheme: str) -> None:
-    for call in (moorings.connect, moorings.listen):
+    for call in [moorings.connect, *([moorings.listen] if scheme == "rfcomm" else [])]:
         with pytest.raises(OSError, match=f"{scheme}://") as caught:
             await call(f"{scheme}://127.0.0.1:80")  # type: ignore[operator]
         assert caught.value.winerror == errors.E_NOTIMPL

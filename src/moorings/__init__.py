@@ -25,6 +25,7 @@ from moorings.monitoring.reports import DatagramReport, ListenerReport, ProgramS
 from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
+from moorings.protocols.http_answers import HttpAnswer
 from moorings.sockets.accepting import DrainReport
 from moorings.sockets.broadcasting import Broadcaster, BroadcastResult, broadcast
 from moorings.sockets.datagram_limits import DatagramCounters
@@ -42,9 +43,13 @@ from moorings.sockets.socket_error import SocketError
 from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
+from moorings.sockets.web_socket_accepting import WebSocketDrainReport
 from moorings.sockets.web_socket_error import WebSocketError
 from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs, WebSocketClosedEventArgs
 from moorings.sockets.web_socket_limits import WebSocketCounters
+from moorings.sockets.web_socket_listener import WebSocketListener
+from moorings.sockets.web_socket_listener_objects import WebSocketListenerCounters
+from moorings.sockets.web_socket_listening import ListeningWebSockets
 from moorings.sockets.web_socket_settings import WebSocketCompression
 from moorings.streams.buffer import Buffer
 from moorings.streams.data_reader import DataReader
@@ -76,6 +81,7 @@ __all__ = [
     "HostName",
     "HostNameSortOptions",
     "HostNameType",
+    "HttpAnswer",
     "IAsyncAction",
     "IAsyncActionWithProgress",
     "IAsyncInfo",
@@ -85,6 +91,7 @@ __all__ = [
     "ListenerReport",
     "Listening",
     "ListeningDatagrams",
+    "ListeningWebSockets",
     "MessageWebSocketMessageReceivedEventArgs",
     "Monitor",
     "ProgramSnapshot",
@@ -107,7 +114,10 @@ __all__ = [
     "WebSocketClosedEventArgs",
     "WebSocketCompression",
     "WebSocketCounters",
+    "WebSocketDrainReport",
     "WebSocketError",
+    "WebSocketListener",
+    "WebSocketListenerCounters",
     "accept_web_socket",
     "adopt",
     "blocking",

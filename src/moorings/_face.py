@@ -13,7 +13,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack, cast, overload
 
 from moorings import errors
 from moorings.engine.interface import Detached
@@ -30,10 +30,13 @@ from moorings.sockets.adopting_writers import adopt_writer
 from moorings.sockets.connection import post
 from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import SocketProtectionLevel
+from moorings.sockets.listening import ListeningMembers
 from moorings.sockets.server_validation import ServerValidationMembers, approving
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
+from moorings.sockets.web_socket_listener import WebSocketListener
+from moorings.sockets.web_socket_listening import ListeningWebSockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterable
@@ -44,7 +47,9 @@ if TYPE_CHECKING:
     from moorings.sockets.datagram_limits import DatagramCounters, DatagramLimits
     from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
     from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs as Args
+    from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
     from moorings.sockets.server_validation import StreamSocketServerCustomValidationRequestedEventArgs as Server
+    from moorings.sockets.web_socket_listening import WebSocketListenOptions
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
@@ -61,6 +66,7 @@ class Target(NamedTuple):
     service: str
     scheme: str
     url: str
+    path: str = ""
 
 
 class _Options(NamedTuple):
@@ -83,20 +89,22 @@ def parse_url(url: str, *, listening: bool) -> Target:
     scheme = scheme.lower()
     if not colon:
         raise errors.invalid_argument(f"{url!r} is no URL; write it as 'tcp://host:port'")
-    if scheme in _LATER:
+    web_socket = listening and scheme in {"ws", "wss"}
+    if scheme in _LATER and not web_socket:
         raise errors.not_implemented(f"a {scheme}:// URL", _LATER[scheme])
-    if scheme not in {"tcp", "tls", "udp"}:
+    if scheme not in {"tcp", "tls", "udp", "ws", "wss"}:
         hint = "use 'tcp://host:port', 'tls://host:port' or 'udp://host:port'"
         raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; {hint}")
-    place = rest.removesuffix("/")
-    if not place or any(character in place for character in "/?#@"):
-        raise errors.invalid_argument(f"{url!r}: only '{scheme}://host:port' is understood")
+    place, slash, path = rest.partition("/") if web_socket else (rest.removesuffix("/"), "", "")
+    form = "host:port/path" if web_socket else "host:port"
+    if not place or any(character in place for character in "/?#@") or any(character in path for character in "?#"):
+        raise errors.invalid_argument(f"{url!r}: only '{scheme}://{form}' is understood")
     host, service = _split(place, url)
     if not listening and (not host or not service):
         raise errors.invalid_argument(f"{url!r}: host and port are needed, as in '{scheme}://127.0.0.1:1337'")
     if service:
         parse_service_name(service, f"{url!r}: service")
-    return Target(host, service, scheme, url)
+    return Target(host, service, scheme, url, slash + path)
 
 
 def _split(text: str, url: str) -> tuple[str, str]:
@@ -211,18 +219,16 @@ async def connect_within(
         raise errors.make(errors.WSAETIMEDOUT, reason) from error
 
 
-class Listening:
+class Listening(ListeningMembers[StreamSocket, DrainReport]):
     """A listener as `moorings.listen(...)` gives it: use it with `async with`, or await it and close it yourself.
 
     It can also be iterated over. `listener` is the StreamSocketListener behind it.
     """
 
+    listener: StreamSocketListener
+
     def __init__(self, target: Target, handler: Callable[[StreamSocket], object] | None, options: _Options) -> None:
-        self._target = target
-        self._options = options
-        self._bound = False
-        self._report: DrainReport | None = None
-        self.listener = StreamSocketListener()
+        super().__init__(StreamSocketListener(), target.host, target.service, options.drain_timeout)
         self.listener.max_connections = options.max_connections
         if target.scheme == "tls":
             control = self.listener.control
@@ -234,36 +240,6 @@ class Listening:
         if handler is not None:
             self.listener.add_connection_received(_serving(handler))
 
-    async def _bind(self) -> Self:
-        if not self._bound:
-            host = HostName(self._target.host) if self._target.host else None
-            await self.listener.bind_endpoint_async(host, self._target.service)
-            self._bound = True
-        return self
-
-    @property
-    def port(self) -> int:
-        """The bound TCP port."""
-        return int(self.listener.information.local_port or 0)
-
-    @property
-    def open_connections(self) -> int:
-        """Accepted connections that have not ended."""
-        return self.listener.open_connections
-
-    def replace_certificate(self, certificate: Any) -> None:
-        """Let TLS handshakes from now on use this certificate, given as to `listen`; open connections go on.
-
-        Errors: the OSError of a file; E_INVALIDARG for a key that is missing, broken or another certificate's;
-        E_ILLEGAL_METHOD_CALL without `tls://`. The old certificate stays then.
-        """
-        self.listener.control.server_certificate = as_certificate(certificate, "certificate")
-
-    @property
-    def report(self) -> DrainReport | None:
-        """The counts of the drain, once the `async with` block has ended."""
-        return self._report
-
     async def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> DrainReport:
         """Stop accepting, wait up to `timeout` seconds for the connections to end, abort the rest, count them.
 
@@ -273,39 +249,8 @@ class Listening:
         self._report = await self.listener.drain(timeout)
         return self._report
 
-    def close(self) -> None:
-        """Stop listening; connections that are open live on."""
-        self.listener.close()
-
-    async def serve_forever(self) -> None:
-        """Wait until the listener accepts no more, through `close()` or `drain()`.
-
-        Cancellation: *nothing happened*, *retry safe*.
-        """
-        accepting = self.listener._accepting
-        if accepting.home is not None:
-            await run_at_home(accepting.home, accepting.until_stopped)
-
-    def __aiter__(self) -> AsyncIterator[StreamSocket]:
-        """Iterate over new connections (only without a handler). Ends when the listener accepts no more."""
-        if not self._bound:
-            hint = "use it with 'async with', or await it first"
-            raise errors.illegal_call("moorings.listen(): it does not listen yet", hint)
-        return self.listener.__aiter__()
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self._bind().__await__()
-
-    async def __aenter__(self) -> Self:
-        return await self._bind()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.drain(0 if kind is not None else self._options.drain_timeout)
-
-    def __repr__(self) -> str:
-        return f"<Listening {self.listener!r}>"
+    async def _leave(self, timeout: float | None) -> None:
+        await self.drain(timeout)
 
 
 class ListeningDatagrams:
@@ -447,6 +392,18 @@ def listen(
 def listen(
     url: str, handler: Callable[[Message], object], *, drain_timeout: float | None = DRAIN_TIMEOUT
 ) -> ListeningDatagrams: ...
+@overload
+def listen(
+    url: str,
+    handler: Callable[[ServerMessageWebSocket], object],
+    *,
+    max_connections: int | None = None,
+    drain_timeout: float | None = DRAIN_TIMEOUT,
+    certificate: Any = None,
+    client_ca: Any = None,
+    key_log: Any = None,
+    **web_sockets: Unpack[WebSocketListenOptions],
+) -> ListeningWebSockets: ...
 def listen(
     url: str,
     handler: Callable[[Any], object] | None = None,
@@ -458,6 +415,7 @@ def listen(
     alpn: Iterable[str] = (),
     key_log: Any = None,
     transferable: bool = False,
+    **web_sockets: Any,
 ) -> Any:
     """Listen on `tcp://host:port` or `tls://host:port`: an async context manager.
 
@@ -473,12 +431,17 @@ def listen(
     PEM file with its key, or a pair of files. With `client_ca` (TrustAnchors, a PEM file, a directory, or octets in
     PEM) each client needs a certificate that leads there. `alpn` are the application protocols, the best one first.
     `key_log` (a path, or True for what SSLKEYLOGFILE names) gets the secrets of the sessions.
-    Handshakes that fail are counted, in `listener.listener.handshakes_failed`, and reported to nobody.
     Handshakes that fail are counted, in `listener.listener.handshakes_failed`, and reported to nobody. With
     `transferable` connections may move to another process later, by `detach()`.
 
     With `udp://host:port` the handler is called with each datagram, in order, `message.reply(data)` answers, and
     `async for message in listener` iterates; what the network reports is only counted. See `ListeningDatagrams`.
+
+    With `ws://host:port/path`, or `wss://` with a certificate, the handler gets open WebSockets of that path, each a
+    ServerMessageWebSocket, or of all paths where there is none; they are closed with 1000 when it returns, with 1011
+    when it raises. `routes` are handlers by path instead. Leaving the block tells all clients 1001 first. `web_sockets`
+    are `origins`, `subprotocols`, `approve`, `http`, `max_message_size` and what else WebSocketListener and its
+    `control` have. See `ListeningWebSockets`.
 
     Errors: WSAEADDRINUSE and its like when the block is entered; E_INVALIDARG for a bad URL; TypeError and ValueError
     for a handler that cannot be called and for numbers out of range.
@@ -487,6 +450,20 @@ def listen(
         raise TypeError("handler must be callable")
     _check_timeout(drain_timeout, "drain_timeout")
     target = parse_url(url, listening=True)
+    if target.scheme in {"ws", "wss"}:
+        made = ListeningWebSockets((target.host, target.service), target.path, handler, drain_timeout, web_sockets)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        made.listener.control.max_connections = max_connections
+        if target.scheme == "wss":
+            made.secure(certificate, client_ca, key_log)
+        elif certificate or client_ca or key_log:
+            raise errors.invalid_argument(f"{target.url!r}: certificates and key logs are for 'wss://host:port'")
+        if alpn or transferable:
+            raise errors.invalid_argument(f"{target.url!r}: alpn and transferable are not for WebSockets")
+        return made
+    if web_sockets:
+        raise TypeError(
+            f"listen() got an unexpected keyword argument {next(iter(web_sockets))!r} for {target.scheme}://"
+        )
     options = _Options(max_connections, drain_timeout, certificate, client_ca, check_alpn(alpn), key_log, transferable)
     _tls_only(target, certificate, client_ca, options.alpn, key_log, transferable)
     if target.scheme == "tls" and certificate is None:
@@ -554,7 +531,7 @@ def blocking(handler: Callable[..., object]) -> Callable[..., object]:
             finally:
                 post(home, functools.partial(operation.finish, _COMPLETED, result, None))
 
-        if arguments and isinstance(arguments[0], StreamSocketListener):
+        if arguments and isinstance(arguments[0], StreamSocketListener | WebSocketListener):
             workers.submit_concurrently(job)
         else:
             workers.submit_in_order(_sender(arguments, operation), job)

@@ -18,6 +18,8 @@ CLASSES: dict[str, type] = {
     "StreamSocket": moorings.StreamSocket,
     "StreamSocketListener": moorings.StreamSocketListener,
     "Listening": moorings.Listening,
+    "ListeningWebSockets": moorings.ListeningWebSockets,
+    "WebSocketListener": moorings.WebSocketListener,
     "IInputStream": SocketInputStream,
     "IOutputStream": SocketOutputStream,
     "ServerMessageWebSocket": moorings.ServerMessageWebSocket,

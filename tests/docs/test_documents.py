@@ -134,7 +134,11 @@ OF_DATAGRAMS = {
 """The same, of a DatagramSocket."""
 OF_ASYNCIO = {"server.close", "server.wait_closed"}
 
-OF_WEB_SOCKETS = {"limits": WebSocketLimits, "counters": WebSocketCounters}
+OF_WEB_SOCKETS = {
+    "limits": WebSocketLimits,
+    "counters": WebSocketCounters,
+    "listener.control": type(moorings.WebSocketListener().control),
+}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)

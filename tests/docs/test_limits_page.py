@@ -30,6 +30,7 @@ PLACES = {
     "control": type(moorings.StreamSocket().control),
     "information": type(moorings.StreamSocket().information),
     "listener.control": type(moorings.StreamSocketListener().control),
+    "WebSocketListenerCounters": moorings.WebSocketListenerCounters,
     "": moorings.StreamSocketListener,
 }
 DATAGRAM_PLACES = {
@@ -37,7 +38,11 @@ DATAGRAM_PLACES = {
     "limits": DatagramLimits,
     "control": type(moorings.DatagramSocket().control),
 }
-WEB_SOCKET_PLACES = {"counters": WebSocketCounters, "limits": WebSocketLimits}
+WEB_SOCKET_PLACES = {
+    "counters": WebSocketCounters,
+    "limits": WebSocketLimits,
+    "listener.control": type(moorings.WebSocketListener().control),
+}
 
 
 @pytest.mark.parametrize("row", LIMITS, ids=lambda row: row["where"].strip("`"))

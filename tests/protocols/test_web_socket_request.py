@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import h11
 import pytest
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
 from moorings import errors
+from moorings.protocols.http_answers import HttpAnswer, RequestHead
 from moorings.protocols.web_socket_deflate import server_settings
 from moorings.protocols.web_socket_headers import HANDSHAKE_HEAD_LIMIT
 from moorings.protocols.web_socket_request import (
@@ -18,6 +21,9 @@ from moorings.protocols.web_socket_request import (
     judge_request,
     make_answer,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 GOOD = {
@@ -213,3 +219,77 @@ def test_a_head_that_somebody_else_has_read() -> None:
     assert isinstance(found, UpgradeRequest)
     assert found.rest == b"rest"
     assert isinstance(judge_request("GET", "/x", "2", headers), RequestRefused)
+
+
+# -- what the program asks of a request ------------------------------------------------------------------------------
+
+
+def accepted(target: str = "/", host: str = "example.com", more: Sequence[tuple[str, str]] = ()) -> UpgradeRequest:
+    """A request that keeps all the rules."""
+    headers = [(name.lower(), value) for name, value in (GOOD | {"Host": host}).items()]
+    found = judge_request("GET", target, "1.1", [*headers, *more])
+    assert isinstance(found, UpgradeRequest)
+    return found
+
+
+def test_fields_cookies_and_headers_of_a_request() -> None:
+    request = accepted(
+        target="/a%20b?x=1&x=2&y=&z=a%26b+c",
+        more=[("cookie", 'a=1; b="two" ; a=3; nonsense'), ("cookie", "c=4=5"), ("x-more", "1"), ("x-more", "2")],
+    )
+    assert request.path == "/a%20b"
+    assert request.query == {"x": "1", "y": "", "z": "a&b c"}
+    assert request.cookies == {"a": "1", "b": "two", "c": "4=5"}
+    assert (request.header("X-More"), request.header("nothing")) == ("1, 2", None)
+    assert accepted(target="/?" + "&".join(f"a{n}=1" for n in range(101))).query == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "same"),
+    [
+        ("example.com", None, True),
+        ("example.com", "https://example.com", True),
+        ("Example.com:8080", "http://EXAMPLE.COM:8080", True),
+        ("[::1]:80", "http://[::1]:80", True),
+        ("example.com", "https://example.com:444", False),
+        ("example.com", "https://example.com.evil", False),
+        ("example.com", "https://evil@example.com", False),
+        ("example.com", "example.com", False),
+        ("example.com", "null", False),
+        ("", "null", False),
+        ("", "http://", False),
+    ],
+)
+def test_the_same_origin(host: str, origin: str | None, same: bool) -> None:
+    more = [] if origin is None else [("origin", origin)]
+    assert accepted(host=host, more=more).is_same_origin == same
+
+
+def test_the_head_is_kept_of_what_is_no_request_for_a_web_socket() -> None:
+    handshake = ServerHandshake()
+    outcome = handshake.receive(b"HEAD /health?x HTTP/1.0\r\nHost: x\r\nA: b\r\n\r\n")
+    assert isinstance(outcome, RequestRefused)
+    assert handshake.head == RequestHead("HEAD", "/health?x", "1.0", (("host", "x"), ("a", "b")))
+    assert handshake.head.path == "/health"
+    assert not handshake.head.wants_upgrade
+    handshake = ServerHandshake()
+    handshake.receive(b"nonsense\r\n\r\n")
+    assert handshake.head is None
+
+
+def test_answers_to_plain_requests() -> None:
+    answer = HttpAnswer(body="ä", status=404, headers=[("X", "y")])
+    head = b"HTTP/1.1 404 Not Found\r\nX: y\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    assert answer.encode() == head + b"Content-Length: 2\r\n\r\n\xc3\xa4"
+    assert answer.encode(with_body=False) == head + b"Content-Length: 2\r\n\r\n"
+    wrong: list[HttpAnswer] = [
+        HttpAnswer(status=101),
+        HttpAnswer(status=600),
+        HttpAnswer(headers=[("Content-Length", "7")]),
+        HttpAnswer(headers=[("X", "a\r\nY: b")]),
+        HttpAnswer(content_type="text/html\r\nY: b"),
+    ]
+    for each in wrong:
+        with pytest.raises(OSError) as caught:
+            each.encode()
+        assert caught.value.winerror == errors.E_INVALIDARG

@@ -10,13 +10,13 @@ Sources: RFC 6455 section 4.2; RFC 9110 sections 7.8 and 15; RFC 9112.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import h11
 
 from moorings import errors
+from moorings.protocols.http_answers import RequestHead, encode_answer
 from moorings.protocols.web_socket_deflate import (
     DeflateParameters,
     DeflateSettings,
@@ -37,7 +37,7 @@ from moorings.protocols.web_socket_headers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "Acceptance",
@@ -47,6 +47,7 @@ __all__ = [
     "choose_subprotocol",
     "judge_request",
     "make_answer",
+    "refuse_request",
 ]
 
 _VERSION: Final = ("Sec-WebSocket-Version", "13")
@@ -86,11 +87,42 @@ class UpgradeRequest:
     key: str = field(repr=False)
     rest: bytes = b""
     """What came behind the head."""
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What stood in the places of a listener's route: `room` of ``/chat/{room}``, percent-decoded."""
 
     @property
     def path(self) -> str:
-        """The resource without its query."""
+        """The resource without its query, as it came."""
         return self.resource.partition("?")[0]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the query, decoded; of those with one name the first. Empty where it has over 100."""
+        try:
+            fields = parse_qsl(
+                self.resource.partition("?")[2], keep_blank_values=True, max_num_fields=HANDSHAKE_HEADERS_LIMIT
+            )
+        except ValueError:
+            return {}
+        return dict(reversed(fields))
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that came, as they are; of those with one name the first (RFC 6265 section 5.4)."""
+        pairs = [pair.partition("=") for value in header_values(self.headers, "cookie") for pair in value.split(";")]
+        return {name.strip(): text.strip().strip('"') for name, equals, text in reversed(pairs) if equals}
+
+    @property
+    def is_same_origin(self) -> bool:
+        """Whether no Origin is given (no browser), or it has the host and the port that the Host header has."""
+        if self.origin is None:
+            return True
+        return bool(self.host) and self.origin.lower().partition("://")[2] == self.host.lower()
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, several joined with commas; None where there is none."""
+        values = header_values(self.headers, name.lower())
+        return ", ".join(values) if values else None
 
     def accept(
         self, *, subprotocol: str = "", deflate: DeflateSettings | None = None, headers: Sequence[Header] = ()
@@ -120,24 +152,18 @@ def make_answer(status: int, text: str = "", headers: Sequence[Header] = ()) -> 
     """
     if not 300 <= status <= 599:
         raise errors.invalid_argument(f"{status} refuses nothing: 300 to 599 do")
-    return _answer(status, text, [request_header(name, value) for name, value in headers])
+    return encode_answer(
+        status, text.encode("utf-8", "replace"), [request_header(name, value) for name, value in headers]
+    )
 
 
-def _answer(status: int, text: str, headers: Sequence[Header]) -> bytes:
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = "Refused"
-    body = text.encode("utf-8", "replace")
-    lines = [f"{name}: {value}" for name, value in headers]
-    if not any(name == "Connection" for name, _ in headers):
-        lines.append("Connection: close")
-    lines += ["Content-Type: text/plain; charset=utf-8", f"Content-Length: {len(body)}"]
-    return "\r\n".join((f"HTTP/1.1 {status} {reason}", *lines, "", "")).encode() + body
+def refuse_request(status: int, text: str, headers: Sequence[Header] = ()) -> RequestRefused:
+    """Refuse a request with a status, a line of text and more headers. Errors: as `make_answer`."""
+    return RequestRefused(status, text, make_answer(status, text + "\n", headers))
 
 
 def _refusal(status: int, text: str, headers: Sequence[Header] = ()) -> RequestRefused:
-    return RequestRefused(status, text, _answer(status, text + "\n", headers))
+    return RequestRefused(status, text, encode_answer(status, (text + "\n").encode("utf-8", "replace"), headers))
 
 
 def choose_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str:
@@ -231,6 +257,8 @@ class ServerHandshake:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HANDSHAKE_HEAD_LIMIT)
         self._head_bytes = 0
         self._outcome: UpgradeRequest | RequestRefused | None = None
+        #: The head as it came, once it has come and is well-formed HTTP.
+        self.head: RequestHead | None = None
 
     @property
     def head_bytes(self) -> int:
@@ -254,13 +282,13 @@ class ServerHandshake:
             return self._outcome
         if isinstance(event, h11.Request):
             behind = self._connection.trailing_data[0] + rest
-            self._outcome = judge_request(
+            self.head = RequestHead(
                 event.method.decode("ascii"),
                 event.target.decode("ascii"),
                 event.http_version.decode("ascii"),
                 as_text(event.headers),
-                behind,
             )
+            self._outcome = judge_request(*self.head, behind)
         elif rest or self._head_bytes >= HANDSHAKE_HEAD_LIMIT:
             self._outcome = _refusal(431, "The head of the request is too long.")
         return self._outcome

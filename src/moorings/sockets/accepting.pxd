@@ -18,6 +18,7 @@ cdef class Accepting:
     cdef public object handshakes_failed
     cdef public Home home
     cdef public bint iterating
+    cdef public object kind
     cdef public object local_sockaddr
     cdef public object max_connections
     cdef public set open

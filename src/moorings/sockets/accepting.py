@@ -26,7 +26,7 @@ import weakref
 from collections import deque
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from moorings import errors
 from moorings.engine.hub import hub_of
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Coroutine, Generator
 
+    from moorings.foundation.events import EventSource
     from moorings.foundation.home import Home
     from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs
     from moorings.sockets.stream_socket_listener import StreamSocketListener
@@ -77,12 +78,20 @@ class DrainReport(NamedTuple):
     that say only this are not reported."""
 
 
+class Served(Protocol):
+    """What ends with its handler, where that is no StreamSocket."""
+
+    def served(self, error: BaseException | None, *, cancelled: bool) -> bool:
+        """End, well or not; False where `error` has to be reported."""
+        ...
+
+
 class Serving:
     """What a handler of the Python face returns: an awaitable, and the connection that ends with it."""
 
     __slots__ = ("awaitable", "connection")
 
-    def __init__(self, awaitable: Awaitable[object], connection: StreamSocket) -> None:
+    def __init__(self, awaitable: Awaitable[object], connection: StreamSocket | Served) -> None:
         self.awaitable = awaitable
         self.connection = connection
 
@@ -127,6 +136,7 @@ class Accepting:
         "handshakes_failed",
         "home",
         "iterating",
+        "kind",
         "local_sockaddr",
         "max_connections",
         "open",
@@ -147,6 +157,8 @@ class Accepting:
     def __init__(self, owner: StreamSocketListener, place: tuple[str, int]) -> None:
         self.owner = weakref.ref(owner)
         self.place = place
+        #: Which class it is that listens, as errors name it.
+        self.kind = "StreamSocketListener"
         self.settings = Settings()
         self.tls = ServerTlsSettings()
         #: The context that new handshakes use; None for plain TCP.
@@ -165,7 +177,7 @@ class Accepting:
         self.broken = 0
         self.untaken = 0
         self.open: set[Connection] = set()
-        self.tasks: dict[asyncio.Task[Any], StreamSocket | None] = {}
+        self.tasks: dict[asyncio.Task[Any], StreamSocket | Served | None] = {}
         self.running = 0
         self.taken: deque[StreamSocket] = deque()
         self.iterating = False
@@ -176,7 +188,7 @@ class Accepting:
         self._finished_callback = self._finished
 
     def __str__(self) -> str:
-        return f"StreamSocketListener on port {self.port}" if self.port else "StreamSocketListener"
+        return f"{self.kind} on port {self.port}" if self.port else self.kind
 
     # -- starting and stopping ---------------------------------------------------------------------------------------
 
@@ -352,23 +364,26 @@ class Accepting:
         self.release_port()
 
     def _deliver(self, args: StreamSocketListenerConnectionReceivedEventArgs) -> None:
+        owner = self.owner()
+        if owner is not None:  # else dropped by the program; the arguments close the connection
+            self.fire(owner._event, owner, args)
+
+    def fire(self, event: EventSource[Any, Any], owner: object, args: object) -> None:
         """Call the handlers: inline on an asyncio loop, on a worker thread for a plain script."""
-        home, owner = self.home, self.owner()
+        home = self.home
         assert home is not None
-        if owner is None:
-            return  # dropped by the program; the arguments close the connection
         if not home.background:
-            owner._event.fire(owner, args, self._report, self._own_task)
+            event.fire(owner, args, self._report, self._own_task)
             return
         self.running += 1
         self.update()
         try:
-            workers.submit_concurrently(partial(self._run_handlers, owner, args))
+            workers.submit_concurrently(partial(self._run_handlers, event, owner, args))
         except RuntimeError as error:  # the system gives no thread
             self._worker_done()
             home.report(f"{self}: no thread for the connection_received handlers", error, owner)
 
-    def _run_handlers(self, owner: StreamSocketListener, args: StreamSocketListenerConnectionReceivedEventArgs) -> None:
+    def _run_handlers(self, event: EventSource[Any, Any], owner: object, args: object) -> None:
         """Call the handlers on a worker thread; what is `async def` goes on on the home loop."""
         home = self.home
         assert home is not None
@@ -381,9 +396,9 @@ class Accepting:
                 awaitable.close()  # the end of the program
 
         try:
-            owner._event.fire(owner, args, report, start)
+            event.fire(owner, args, report, start)
         except BaseException as error:  # noqa: BLE001 - SystemExit and its like end neither the thread nor the program
-            report(error, owner._event)
+            report(error, event)
         finally:
             post(home, self._worker_done)
 
@@ -404,7 +419,7 @@ class Accepting:
         idle connection memory, and every message time.)
         """
         assert self.home is not None
-        connection: StreamSocket | None = None
+        connection: StreamSocket | Served | None = None
         if isinstance(awaitable, Serving):
             connection = awaitable.connection
             awaitable = awaitable.awaitable
@@ -424,8 +439,11 @@ class Accepting:
         connection = self.tasks.pop(task, None)
         error = None if task.cancelled() else task.exception()
         # That the peer has gone is no failure of the handler: `end_reason` and `DrainReport.broken` tell it.
-        quiet = error is None or (connection is not None and connection._connection.broke_with(error))
-        if connection is not None:
+        quiet = error is None
+        if connection is not None and type(connection) is not StreamSocket:
+            quiet = connection.served(error, cancelled=task.cancelled())
+        elif connection is not None:
+            quiet = error is None or connection._connection.broke_with(error)
             if error is None and not task.cancelled():
                 connection.close()
             else:

@@ -315,7 +315,7 @@ class Lifeline:
         home = stream.home
         if home.dropped:
             return
-        if not stream.is_open():
+        if not stream.is_open() or stream.is_closing():  # a protocol on it may be taking leave
             if home.loop.is_closed():
                 stream.abort()  # nobody will go on with closing it
             return

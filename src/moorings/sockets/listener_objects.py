@@ -26,13 +26,8 @@ if TYPE_CHECKING:
     from moorings.sockets.tls_settings import ServerTlsSettings
 
 
-@final
-@not_constructible
-class StreamSocketListenerControl(Object):
-    """Settings that every accepted socket gets. All setters fail with E_ILLEGAL_METHOD_CALL once a bind has started.
-
-    Source: WinRT StreamSocketListenerControl.
-    """
+class ListenerControlMembers(Object):
+    """What the control objects of all listeners have: settings that every accepted connection gets."""
 
     __slots__ = ("_accepting", "_settings")
     _accepting: Accepting
@@ -204,6 +199,17 @@ class StreamSocketListenerControl(Object):
         if not number > 0:
             raise ValueError("handshake_timeout must be a number of seconds above 0")
         self._accepting.tls.handshake_timeout = number
+
+
+@final
+@not_constructible
+class StreamSocketListenerControl(ListenerControlMembers):
+    """Settings that every accepted socket gets. All setters fail with E_ILLEGAL_METHOD_CALL once a bind has started.
+
+    Source: WinRT StreamSocketListenerControl.
+    """
+
+    __slots__ = ()
 
 
 @final

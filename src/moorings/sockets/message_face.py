@@ -13,6 +13,7 @@ from __future__ import annotations
 import weakref
 from asyncio import get_running_loop
 from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from moorings import errors
@@ -318,7 +319,11 @@ class MessageFace:
         if link.home.on_home_thread():
             link.close(code, reason)
         else:
-            post(link.home, lambda: link.close(code, reason))
+            # (Until then it is in use: who has closed it may drop it.)
+            post(link.home, partial(self._close_there, code, reason))
+
+    def _close_there(self, code: int | None, reason: str) -> None:
+        self._link.close(code, reason)
 
     close_with_status = deprecated_alias("close")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from moorings.engine.web_socket import WebSocketLink
     from moorings.foundation.events import EventRegistrationToken
     from moorings.names.host_name import HostName
-    from moorings.protocols.web_socket_request import RequestRefused, UpgradeRequest
+    from moorings.protocols.web_socket_request import RequestRefused, ServerHandshake, UpgradeRequest
     from moorings.sockets.statistics import BandwidthStatistics
 
 #: Seconds in which the head of the request has to come.
@@ -60,15 +60,17 @@ class ServerMessageWebSocketControl(Object):
 class ServerMessageWebSocketInformation(Object):
     """What there is to know about a ServerMessageWebSocket, in any state.
 
-    Beside WinRT's members: `request`, the request that opened it, with path, origin and headers. Source: WinRT
-    ServerMessageWebSocketInformation.
+    Beside WinRT's members: `request`, the request that opened it, with path, origin and headers, and `user`, what the
+    `approve` of a listener has left. Source: WinRT ServerMessageWebSocketInformation.
     """
 
-    __slots__ = ("_protocol", "_socket", "request")
+    __slots__ = ("_protocol", "_socket", "request", "user")
     _socket: StreamSocket
     _protocol: str
     #: The request with which the client opened it.
     request: UpgradeRequest
+    #: What `approve` knows of the client (`WebSocketApproval.user`); None where there was none.
+    user: Any
 
     @property
     def bandwidth_statistics(self) -> BandwidthStatistics:
@@ -143,7 +145,7 @@ class ServerMessageWebSocket(MessageFace, IClosable):
 async def accept_web_socket(
     socket: StreamSocket,
     *,
-    request: UpgradeRequest | None = None,
+    request: UpgradeRequest | RequestRefused | None = None,
     subprotocols: Sequence[str] = (),
     origins: Sequence[str | None] | None = None,
     max_message_size: int = MESSAGE_LIMIT,
@@ -151,17 +153,21 @@ async def accept_web_socket(
     max_inflated_message_size: int | None = None,
     max_inflation_ratio: int = INFLATION_RATIO_LIMIT,
     compression: WebSocketCompression | bool = False,
+    headers: Sequence[tuple[str, str]] = (),
+    ping_interval: float = PING_INTERVAL,
+    ping_timeout: float = PING_TIMEOUT,
 ) -> ServerMessageWebSocket:
     """Answer a WebSocket request on an accepted StreamSocket, and take the connection over.
 
-    The head of the request is read here, within 10 s, unless somebody has read and judged it (`request`). The first of
-    `subprotocols` that the client offers is agreed on. `origins`: the Origin headers that may connect, None among them
-    for clients without one; default all.
+    The head of the request is read here, within 10 s, unless somebody has read it (`request`, as `web_socket_request`
+    gives it). The first of `subprotocols` that the client offers is agreed on. `origins`: the Origin headers that may
+    connect, None among them for clients without one; default all. `headers` are added to the answer.
 
     A longer message than `max_message_size` bytes (64 MiB) ends the connection with 1009, and so do a longer frame than
     `max_frame_size`, a message that has more than `max_inflated_message_size` bytes after inflating (both as
     `max_message_size`), and one that becomes `max_inflation_ratio` (200) times bigger by it, once it has 1 MiB.
-    `compression`: whether, and how, permessage-deflate is agreed on with a client that offers it.
+    `compression`: whether, and how, permessage-deflate is agreed on with a client that offers it. After `ping_interval`
+    seconds (20, 0 is never) without a byte the client gets a ping, and has `ping_timeout` seconds (20) to answer.
 
     What is no such request is answered as HTTP says, the socket closed, and the error of the answer raised:
     0x80190000 + status. Errors: also those of reading; TimeoutError where the request does not come; E_INVALIDARG for
@@ -174,34 +180,32 @@ async def accept_web_socket(
     sizes = WebSocketSizes(max_message_size, max_frame_size, max_inflated_message_size, max_inflation_ratio).check()
     deflate = deflate_settings(compression, False)
     stream = socket._stream("accept_web_socket")
+    judged: UpgradeRequest | RequestRefused
     try:
         if request is None:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                judged = await _read_request(socket)
+                judged = await read_request(socket, codec.ServerHandshake())
         else:
             judged = request
         if isinstance(judged, codec.UpgradeRequest) and origins is not None and judged.origin not in origins:
-            text = f"The origin {judged.origin} may not connect."
-            judged = codec.RequestRefused(403, text, codec.make_answer(403, text + "\n"))
+            judged = codec.refuse_request(403, f"The origin {judged.origin} may not connect.")
         if isinstance(judged, codec.RequestRefused):
             await socket.write(judged.answer)
             await socket.aclose()
             reason = f"{socket._connection}: the request was answered with {judged.status}: {judged.text}"
             raise errors.make(hresult_of_http_status(judged.status), reason)
         chosen = codec.choose_subprotocol(judged.subprotocols, subprotocols)
-        accepted = judged.accept(subprotocol=chosen, deflate=deflate)
+        accepted = judged.accept(subprotocol=chosen, deflate=deflate, headers=headers)
         await socket.write(accepted.answer)
     except BaseException:
         socket.abort()
         raise
     link = make_link(stream, False, sizes, agreed=accepted.deflate, settings=deflate)
-    return _opened(socket, link, judged, chosen)
+    return _opened(socket, link, judged, chosen, ping_interval, ping_timeout)
 
 
-async def _read_request(socket: StreamSocket) -> UpgradeRequest | RequestRefused:
-    from moorings.protocols.web_socket_request import ServerHandshake  # noqa: PLC0415 (as above)
-
-    handshake = ServerHandshake()
+async def read_request(socket: StreamSocket, handshake: ServerHandshake) -> UpgradeRequest | RequestRefused:
+    """Read the head of a request. Errors: those of reading; ConnectionAbortedError where it ends before."""
     while True:
         data = await socket.read(_PIECE)
         if not data:
@@ -212,7 +216,12 @@ async def _read_request(socket: StreamSocket) -> UpgradeRequest | RequestRefused
 
 
 def _opened(
-    socket: StreamSocket, link: WebSocketLink, request: UpgradeRequest, protocol: str
+    socket: StreamSocket,
+    link: WebSocketLink,
+    request: UpgradeRequest,
+    protocol: str,
+    ping_interval: float,
+    ping_timeout: float,
 ) -> ServerMessageWebSocket:
     control = object.__new__(ServerMessageWebSocketControl)
     information = object.__new__(ServerMessageWebSocketInformation)
@@ -223,7 +232,8 @@ def _opened(
     information._socket = socket
     information._protocol = protocol
     information.request = request
+    information.user = None
     made._control = control
     made._information = information
-    link.start(request.rest, ping_interval=PING_INTERVAL, ping_timeout=PING_TIMEOUT)
+    link.start(request.rest, ping_interval=ping_interval, ping_timeout=ping_timeout)
     return made

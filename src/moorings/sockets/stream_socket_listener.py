@@ -84,7 +84,7 @@ RULES = {
 HINTS = {
     State.NEW: "bind it first",
     State.BUSY: "await the bind first",
-    State.OPEN: "it is bound already; make a new StreamSocketListener",
+    State.OPEN: "it is bound already; make a new listener",
 }
 
 Args = StreamSocketListenerConnectionReceivedEventArgs
