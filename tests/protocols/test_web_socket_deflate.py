@@ -125,7 +125,15 @@ def test_what_servers_do_by_default() -> None:
     assert eight[0].client_max_window_bits == 8
 
 
-def test_answers_that_do_not_fit_the_offer() -> None:
+def test_a_second_offer_asks_nothing_of_the_server() -> None:
+    assert deflate.make_offer(ANY) == "permessage-deflate; client_max_window_bits"
+    assert deflate.make_offer(DeflateSettings(True, True, 12, 12)) == (
+        "permessage-deflate; server_no_context_takeover; server_max_window_bits=12; client_no_context_takeover; "
+        "client_max_window_bits=12, permessage-deflate; client_no_context_takeover; client_max_window_bits=12"
+    )
+
+
+def test_answers_and_whether_they_fit_the_offer() -> None:
     def accepts(settings: DeflateSettings, text: str) -> DeflateParameters | None:
         return deflate.accept_answer(settings, deflate.parse_extensions(text)[0])
 
@@ -136,9 +144,15 @@ def test_answers_that_do_not_fit_the_offer() -> None:
         10,
         10,
     )
-    assert accepts(strict, "permessage-deflate; server_max_window_bits=10") is None
-    assert accepts(strict, "permessage-deflate; server_no_context_takeover") is None
-    assert accepts(strict, "permessage-deflate; server_no_context_takeover; server_max_window_bits=11") is None
+    # What the server does not do fits the second offer.
+    assert accepts(strict, "permessage-deflate") == (False, True, 15, 10)
+    assert accepts(strict, "permessage-deflate; server_max_window_bits=10") == (False, True, 10, 10)
+    assert accepts(strict, "permessage-deflate; server_no_context_takeover; server_max_window_bits=11") == (
+        True,
+        True,
+        11,
+        10,
+    )
     assert accepts(ANY, "permessage-deflate; client_max_window_bits") is None  # an answer has to name a number
     assert accepts(ANY, "permessage-deflate; client_max_window_bits=8") is None  # zlib cannot
     assert accepts(ANY, "permessage-deflate; server_max_window_bits=8") == (False, False, 8, 15)

@@ -181,17 +181,21 @@ def _read(parameters: Sequence[tuple[str, str | None]], *, answer: bool) -> dict
 
 
 def make_offer(settings: DeflateSettings) -> str:
-    """What a client writes into its request."""
-    wanted: list[tuple[str, str | None]] = []
-    if settings.server_no_context_takeover:
-        wanted.append(("server_no_context_takeover", None))
-    if settings.client_no_context_takeover:
-        wanted.append(("client_no_context_takeover", None))
-    if settings.server_max_window_bits < 15:
-        wanted.append(("server_max_window_bits", str(settings.server_max_window_bits)))
+    """What a client writes into its request.
+
+    A second offer asks nothing of the server: some decline, or just ignore, what they cannot do.
+    """
     bits = settings.client_max_window_bits
-    wanted.append(("client_max_window_bits", str(bits) if bits < 15 else None))
-    return format_extension(wanted)
+    client: list[tuple[str, str | None]] = [("client_max_window_bits", str(bits) if bits < 15 else None)]
+    if settings.client_no_context_takeover:
+        client.insert(0, ("client_no_context_takeover", None))
+    server: list[tuple[str, str | None]] = []
+    if settings.server_no_context_takeover:
+        server.append(("server_no_context_takeover", None))
+    if settings.server_max_window_bits < 15:
+        server.append(("server_max_window_bits", str(settings.server_max_window_bits)))
+    offers = [[*server, *client], client] if server else [client]
+    return ", ".join(map(format_extension, offers))
 
 
 def accept_answer(settings: DeflateSettings, answer: ExtensionOffer) -> DeflateParameters | None:
@@ -201,10 +205,6 @@ def accept_answer(settings: DeflateSettings, answer: ExtensionOffer) -> DeflateP
         return None
     server_bits = found.get("server_max_window_bits") or 15
     client_bits = found.get("client_max_window_bits") or 15
-    if server_bits > settings.server_max_window_bits:
-        return None
-    if settings.server_no_context_takeover and "server_no_context_takeover" not in found:
-        return None
     if client_bits < 9:
         return None  # zlib cannot compress with so small a window
     return DeflateParameters(

@@ -31,7 +31,7 @@ class WebSocketCompression(NamedTuple):
     context_takeover: bool = False
     """Whether this end looks back into earlier messages, too, which makes many small alike ones much smaller."""
     peer_context_takeover: bool = False
-    """Whether the peer may."""
+    """Whether the peer may; a server that knows nothing else does all the same, and costs us its window."""
     smallest: int = 64
     """Whole messages of fewer bytes (text: characters) go out as they are."""
     level: int = 6
