@@ -10,6 +10,7 @@ from tests.engine.tls_pairs import client_context
 from tests.interop.peers_here import package
 from tests.interop.web_socket_battery import cases
 from tests.interop.web_socket_pairs import (
+    ANY_SIZE,
     Implementation,
     Message,
     Peer,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 aiohttp = package("aiohttp")
 web = package("aiohttp.web")
-
-#: Bytes of a message that it takes where no limit is wanted.
-ANY_SIZE = 8 << 20
 
 
 class AiohttpPeer(QueuedPeer):
@@ -71,7 +69,7 @@ class AiohttpPeer(QueuedPeer):
     async def close(self, code: int | None, reason: str) -> None:
         await self.web_socket.close(code=code, message=reason.encode())
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         cut(self.web_socket)
 
 

@@ -53,7 +53,7 @@ class CurlPeer(QueuedPeer):
     async def close(self, code: int | None, reason: str) -> None:
         await self.web_socket.close(code, reason)
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         self.web_socket.terminate()
 
 
@@ -62,6 +62,7 @@ class Curl(Implementation):
     lacks = frozenset(
         {
             "a_subprotocol",
+            "deflate",
             "no_deflate",
             "pings_from_them",
             "pings_from_us",

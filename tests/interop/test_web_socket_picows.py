@@ -12,6 +12,7 @@ from tests.interop.peers_here import package
 from tests.interop.web_socket_battery import cases
 from tests.interop.web_socket_of_websockets import Websockets
 from tests.interop.web_socket_pairs import (
+    ANY_SIZE,
     Implementation,
     Message,
     Peer,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 picows = package("picows")
 Kind = picows.WSMsgType
-
-#: Bytes of a frame that it takes where no limit is wanted.
-ANY_SIZE = 8 << 20
 
 
 def listener_of(peer: PicowsPeer) -> Any:
@@ -102,13 +100,13 @@ class PicowsPeer(QueuedPeer):
             self.transport.send_close(code, reason.encode())
         await self.transport.wait_disconnected()
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         cut(self.transport.underlying_transport)
 
 
 class Picows(Implementation):
     # (Its frames are not compressed; its other face compresses.)
-    lacks = frozenset({"no_deflate"})
+    lacks = frozenset({"no_deflate", "deflate"})
 
     @asynccontextmanager
     async def connect(self, url: str, settings: Settings) -> AsyncIterator[Peer]:

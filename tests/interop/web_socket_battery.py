@@ -34,6 +34,12 @@ def text_of(size: int) -> str:
     return "aü€" * (size // 6) + "x" * (size % 6)
 
 
+def words_of(size: int) -> str:
+    """Text that compresses as text does."""
+    chance = random.Random(size)
+    return " ".join(chance.choices(("mooring", "bollard", "cleat", "fairlead", "hawser"), k=size // 8))
+
+
 def bytes_of(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
@@ -163,7 +169,7 @@ async def they_leave_without_a_word(scene: Scene) -> None:
     async with scene.pair() as (ours, theirs):
         await theirs.send("bye")
         assert await ours.receive() == "bye"
-        theirs.abort()
+        await theirs.abort()
         with pytest.raises(ConnectionError):
             await ours.receive()
         assert ours.close_code == 0
@@ -183,6 +189,20 @@ async def no_deflate(scene: Scene) -> None:
     async with scene.pair(their_deflate=True) as pair:
         await both_ways(pair, ["", text_of(BIG), bytes(BIG)])
         assert not pair.theirs.deflates
+
+
+async def deflate(scene: Scene) -> None:
+    async with scene.pair(our_deflate=True, their_deflate=True) as pair:
+        link = pair.ours._link
+        assert pair.theirs.deflates
+        assert link.inflater is not None
+        assert link.sender.deflater is not None
+        for size in SIZES:
+            await both_ways(pair, [words_of(size), bytes_of(size)])
+        for part in ("in ", "ü" * BIG):
+            link.send_fragment(TEXT, part, False, True)
+        link.send_fragment(TEXT, "parts", True, True)
+        assert await pair.theirs.receive() == "in " + "ü" * BIG + "parts"
 
 
 async def too_long_for_us(scene: Scene) -> None:
@@ -233,6 +253,7 @@ CHECKS: tuple[Callable[[Scene], Awaitable[None]], ...] = (
     they_leave_without_a_word,
     a_subprotocol,
     no_deflate,
+    deflate,
     too_long_for_us,
     too_long_for_them,
     many_connections,

@@ -7,13 +7,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from tests.engine.tls_pairs import client_context
-from tests.interop.web_socket_pairs import Implementation, Message, Peer, PeerServer, Settings, cut, server_context
+from tests.interop.web_socket_pairs import (
+    ANY_SIZE,
+    Implementation,
+    Message,
+    Peer,
+    PeerServer,
+    Settings,
+    cut,
+    server_context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-
-#: Bytes of a message that it takes where no limit is wanted.
-ANY_SIZE = 8 << 20
 
 
 class WebsocketsPeer(Peer):
@@ -44,7 +50,7 @@ class WebsocketsPeer(Peer):
         await self.connection.wait_closed()
         return self.connection.close_code, self.connection.close_reason or ""
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         cut(self.connection.transport)
 
 

@@ -18,16 +18,21 @@ from tests.sockets.tls_servers import LOCALHOST, trusting
 import moorings
 from moorings import Uri, accept_web_socket
 from moorings.certificates.certificate import Certificate
-from moorings.engine.web_socket import WebSocketLink
 from moorings.protocols.web_socket_handshake import Accepted, ClientHandshake, target_of
 from moorings.sockets.message_face import MessageFace
+from moorings.sockets.web_socket_settings import WebSocketSizes, deflate_settings, make_link
 from winrt.windows.networking.sockets import SocketProtectionLevel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from moorings.engine.web_socket import WebSocketLink
+
 Message: TypeAlias = str | bytes
+
+#: Bytes of a message that are taken where no limit is wanted.
+ANY_SIZE = 8 << 20
 
 NO_CODE = (1005, "")
 NO_CLOSE_FRAME = (1006, "")
@@ -41,6 +46,7 @@ class Settings:
     their_subprotocols: tuple[str, ...] = ()
     our_limit: int = 0
     their_limit: int = 0
+    our_deflate: bool = False
     their_deflate: bool = False
     secure: bool = False
 
@@ -74,7 +80,7 @@ class Peer(ABC):
     async def end(self) -> tuple[int, str]:
         """Wait for the end; code and reason of our close frame, 1005 for an empty one, 1006 for none."""
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """End without a close frame."""
         raise NotImplementedError
 
@@ -170,16 +176,18 @@ async def our_client(port: int, settings: Settings) -> AsyncIterator[OurClient]:
     level = SocketProtectionLevel.TLS13 if settings.secure else SocketProtectionLevel.PLAIN_SOCKET
     await connection.connect_async(LOCALHOST, str(port), level)
     uri = Uri(f"{'wss' if settings.secure else 'ws'}://localhost:{port}/")
-    handshake = ClientHandshake(target_of(uri), subprotocols=settings.our_subprotocols)
+    deflate = deflate_settings(settings.our_deflate, True)
+    handshake = ClientHandshake(target_of(uri), subprotocols=settings.our_subprotocols, deflate=deflate)
     await connection.write(handshake.request)
     outcome: Any = None
     while outcome is None:
         outcome = handshake.receive(await connection.read())
     assert isinstance(outcome, Accepted), outcome
     stream: Any = connection._connection.stream
-    limits = {"frame_limit": settings.our_limit, "message_limit": settings.our_limit} if settings.our_limit else {}
-    ours = OurClient(WebSocketLink(stream, True, **limits), outcome.subprotocol)
-    ours._link.start(outcome.rest)
+    sizes = WebSocketSizes(settings.our_limit or ANY_SIZE, None, None, 200).check()
+    link = make_link(stream, True, sizes, agreed=outcome.deflate, settings=deflate)
+    ours = OurClient(link, outcome.subprotocol)
+    link.start(outcome.rest)
     try:
         yield ours
     finally:
@@ -191,10 +199,14 @@ async def our_server(settings: Settings) -> AsyncIterator[tuple[str, Callable[[]
     """A server of ours: its URL, and what gives the next WebSocket that it accepted."""
     arrived: asyncio.Queue[Any] = asyncio.Queue()
     done = asyncio.Event()
-    limits = {"max_message_size": settings.our_limit} if settings.our_limit else {}
 
     async def serve(connection: Any) -> None:
-        accepted = await accept_web_socket(connection, subprotocols=settings.our_subprotocols, **limits)
+        accepted = await accept_web_socket(
+            connection,
+            subprotocols=settings.our_subprotocols,
+            max_message_size=settings.our_limit or ANY_SIZE,
+            compression=settings.our_deflate,
+        )
         arrived.put_nowait(accepted)
         await done.wait()
         await accepted.aclose()
