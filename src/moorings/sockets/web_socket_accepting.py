@@ -451,7 +451,6 @@ class WebSocketAccepting:
         for link in told:
             link.close(code, reason)
         self.release_port()
-        await asyncio.sleep(0)  # with no time left at all the close frames would not go out
         report = await self.accepting.drain(timeout)
         finished = sum(link.close_code not in {0, int(CloseCode.ABNORMAL_CLOSURE)} for link in told)
         return WebSocketDrainReport(self.opened, len(told), finished, len(told) - finished, report.broken)
