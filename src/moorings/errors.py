@@ -377,6 +377,10 @@ _DEFAULT_ERRNO: Final[dict[int, int]] = {
     E_ACCESSDENIED: _errno.EACCES,
     E_OUTOFMEMORY: _errno.ENOMEM,
     ERROR_CANCELLED: _errno.ECANCELED,
+    signed(0x80072EE2): _errno.ETIMEDOUT,
+    signed(0x80072EFD): _errno.ECONNREFUSED,
+    signed(0x80072EFE): _errno.ECONNABORTED,
+    signed(0x80072EFF): _errno.ECONNRESET,
 }
 
 
@@ -461,6 +465,8 @@ class PinMismatchError(CodedError):
 # Tracebacks show it as they show the others.
 TooBigError.__name__ = TooBigError.__qualname__ = OSError.__name__
 
+_INET_E_CANNOT_CONNECT: Final = signed(0x80072EFD)
+
 _CLASSES: Final[dict[int, type[CodedError]]] = {
     WSAECONNREFUSED: _ConnectionRefusedError,
     WSAECONNRESET: _ConnectionResetError,
@@ -471,7 +477,8 @@ _CLASSES: Final[dict[int, type[CodedError]]] = {
     E_FILE_NOT_FOUND: _FileNotFoundError,
     ERROR_ALREADY_EXISTS: _FileExistsError,
     signed(0x80072EE2): _TimeoutError,
-    signed(0x80072EFD): _ConnectionRefusedError,
+    signed(0x80072EE7): _LookupFailedError,
+    _INET_E_CANNOT_CONNECT: _ConnectionRefusedError,
     signed(0x80072EFE): _ConnectionAbortedError,
     signed(0x80072EFF): _ConnectionResetError,
     WSAEMSGSIZE: TooBigError,
@@ -494,7 +501,10 @@ def make(hresult: int, reason: str, *, errno: int | None = None, cause: BaseExce
     code = signed(hresult)
     if errno is None:
         errno = _DEFAULT_ERRNO.get(code, _errno.EINVAL)
-    error = _CLASSES.get(code, _PlainError)(errno, reason, code)
+    kind = _CLASSES.get(code, _PlainError)
+    if code == _INET_E_CANNOT_CONNECT and errno != _errno.ECONNREFUSED:
+        kind = _PlainError  # nobody has refused: there is no way there
+    error = kind(errno, reason, code)
     if cause is not None:
         error.__cause__ = cause
     return error

@@ -5,8 +5,10 @@ Sources: the WinRT reference of `WebErrorStatus` and `WebSocketError.GetStatus`;
 
 from __future__ import annotations
 
-from typing import Final
+import errno
+from typing import Any, Final
 
+from moorings import errors
 from moorings.errors import (
     ERROR_CANCELLED,
     ERROR_HTTP_INVALID_SERVER_RESPONSE,
@@ -15,7 +17,14 @@ from moorings.errors import (
     signed,
 )
 
-__all__ = ["WebErrorStatus", "get_web_status", "hresult_of_http_status"]
+__all__ = [
+    "HandshakeRefusedError",
+    "WebErrorStatus",
+    "get_web_status",
+    "handshake_refused",
+    "hresult_of_http_status",
+    "web_error",
+]
 
 
 class WebErrorStatus(OpenEnum):
@@ -88,6 +97,12 @@ INET_E_CONNECTION_RESET: Final = signed(0x80072EFF)
 INET_E_DISCONNECTED: Final = signed(0x80072F83)
 INET_E_SECURITY_CHANNEL_ERROR: Final = signed(0x80072F7D)
 INET_E_SEC_CERT_ERRORS: Final = signed(0x80072F17)
+INET_E_SEC_CERT_DATE_INVALID: Final = signed(0x80072F05)
+INET_E_SEC_CERT_CN_INVALID: Final = signed(0x80072F06)
+INET_E_INVALID_CA: Final = signed(0x80072F0D)
+INET_E_SEC_CERT_REV_FAILED: Final = signed(0x80072F19)
+INET_E_SEC_INVALID_CERT: Final = signed(0x80072F89)
+INET_E_SEC_CERT_REVOKED: Final = signed(0x80072F8A)
 
 # HRESULTs of the HTTP status and of the WebSocket protocol.
 HTTP_E_STATUS_UNEXPECTED: Final = signed(0x80190001)
@@ -101,12 +116,12 @@ WEB_SOCKET_E_UNSUPPORTED_SUBPROTOCOL: Final = signed(0x83760004)
 WEB_SOCKET_E_UNSUPPORTED_VERSION: Final = signed(0x83760005)
 
 _STATUS: Final[dict[int, WebErrorStatus]] = {
-    signed(0x80072F06): WebErrorStatus.CERTIFICATE_COMMON_NAME_IS_INCORRECT,
-    signed(0x80072F05): WebErrorStatus.CERTIFICATE_EXPIRED,
+    INET_E_SEC_CERT_CN_INVALID: WebErrorStatus.CERTIFICATE_COMMON_NAME_IS_INCORRECT,
+    INET_E_SEC_CERT_DATE_INVALID: WebErrorStatus.CERTIFICATE_EXPIRED,
     INET_E_SEC_CERT_ERRORS: WebErrorStatus.CERTIFICATE_CONTAINS_ERRORS,
-    signed(0x80072F8A): WebErrorStatus.CERTIFICATE_REVOKED,
-    signed(0x80072F89): WebErrorStatus.CERTIFICATE_IS_INVALID,
-    signed(0x80072F0D): WebErrorStatus.CERTIFICATE_IS_INVALID,
+    INET_E_SEC_CERT_REVOKED: WebErrorStatus.CERTIFICATE_REVOKED,
+    INET_E_SEC_INVALID_CERT: WebErrorStatus.CERTIFICATE_IS_INVALID,
+    INET_E_INVALID_CA: WebErrorStatus.CERTIFICATE_IS_INVALID,
     signed(0x80072F84): WebErrorStatus.SERVER_UNREACHABLE,
     INET_E_TIMEOUT: WebErrorStatus.TIMEOUT,
     ERROR_HTTP_INVALID_SERVER_RESPONSE: WebErrorStatus.ERROR_HTTP_INVALID_SERVER_RESPONSE,
@@ -146,3 +161,109 @@ def hresult_of_http_status(status: int) -> int:
     if 500 <= status < 600:
         return HTTP_E_STATUS_UNEXPECTED_SERVER_ERROR
     return HTTP_E_STATUS_UNEXPECTED
+
+
+def _codes(hresult: int, *others: int) -> dict[int, int]:
+    return dict.fromkeys(others, hresult)
+
+
+#: What connecting and TLS say, in the words of WinINet. What is not listed keeps its code: want of descriptors, and
+#: whatever else has nothing to do with the network.
+_IN_WEB_WORDS: Final[dict[int, int]] = {
+    **_codes(
+        INET_E_NAME_NOT_RESOLVED,
+        errors.WSAHOST_NOT_FOUND,
+        errors.WSANO_DATA,
+        errors.WSATRY_AGAIN,
+        errors.WSANO_RECOVERY,
+        errors.ERROR_NO_DATA,
+    ),
+    **_codes(
+        INET_E_CANNOT_CONNECT,
+        errors.WSAECONNREFUSED,
+        errors.WSAENETUNREACH,
+        errors.WSAENETDOWN,
+        errors.WSAEHOSTUNREACH,
+        errors.WSAEHOSTDOWN,
+        errors.WSAEADDRNOTAVAIL,
+        errors.WSAEAFNOSUPPORT,
+    ),
+    **_codes(INET_E_TIMEOUT, errors.WSAETIMEDOUT),
+    **_codes(INET_E_CONNECTION_ABORTED, errors.WSAECONNABORTED),
+    **_codes(INET_E_CONNECTION_RESET, errors.WSAECONNRESET),
+    **_codes(
+        INET_E_SECURITY_CHANNEL_ERROR,
+        errors.SEC_E_INVALID_TOKEN,
+        errors.SEC_E_MESSAGE_ALTERED,
+        errors.SEC_E_ILLEGAL_MESSAGE,
+        errors.SEC_E_CERT_UNKNOWN,
+        errors.SEC_E_ALGORITHM_MISMATCH,
+    ),
+    **_codes(INET_E_SEC_CERT_DATE_INVALID, errors.CERT_E_EXPIRED),
+    **_codes(INET_E_SEC_CERT_CN_INVALID, errors.CERT_E_CN_NO_MATCH),
+    **_codes(INET_E_INVALID_CA, errors.CERT_E_UNTRUSTEDROOT, errors.CERT_E_CHAINING),
+    **_codes(
+        INET_E_SEC_CERT_ERRORS, errors.CERT_E_WRONG_USAGE, errors.CERT_E_MALFORMED, errors.TRUST_E_SUBJECT_NOT_TRUSTED
+    ),
+    **_codes(INET_E_SEC_CERT_REV_FAILED, errors.CRYPT_E_NO_REVOCATION_CHECK, errors.CRYPT_E_REVOCATION_OFFLINE),
+    **_codes(INET_E_SEC_CERT_REVOKED, errors.CRYPT_E_REVOKED),
+    **_codes(
+        INET_E_SEC_INVALID_CERT,
+        errors.TRUST_E_CERT_SIGNATURE,
+        errors.TRUST_E_BASIC_CONSTRAINTS,
+        errors.CERT_E_CRITICAL,
+        errors.CERT_E_INVALID_POLICY,
+    ),
+}
+
+
+def web_error(error: OSError) -> OSError:
+    """The failure of a connect with the code that a WebSocket gives, and else the same; itself where it has none."""
+    hresult = _IN_WEB_WORDS.get(getattr(error, "winerror", 0))
+    if hresult is None:
+        return error
+    made = errors.make(hresult, getattr(error, "reason", str(error)), errno=error.errno)
+    for name in ("attempts", "certificate_errors"):
+        if hasattr(error, name):
+            setattr(made, name, getattr(error, name))
+    made.__cause__ = error.__cause__
+    return made
+
+
+class HandshakeRefusedError(errors.CodedError):
+    """A server's answer to the request for a WebSocket that does not open one. Built by `handshake_refused`."""
+
+    #: The status of the answer; 0 where it was no HTTP.
+    http_status: int = 0
+    #: The headers of the answer, names in lower case.
+    headers: tuple[tuple[str, str], ...] = ()
+    #: The beginning of its body, up to 4096 bytes.
+    body: bytes = b""
+    #: When to try again, as the server has it: seconds, or a `datetime`; None where it does not say.
+    retry_after: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the class."""
+        return (_restore_refused, (self.reason, self.winerror), self.__dict__ or None)
+
+
+def _restore_refused(reason: str, hresult: int) -> HandshakeRefusedError:
+    return HandshakeRefusedError(errno.EINVAL, reason, hresult)
+
+
+def handshake_refused(
+    hresult: int,
+    reason: str,
+    *,
+    http_status: int = 0,
+    headers: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    retry_after: Any = None,
+) -> HandshakeRefusedError:
+    """What a server's answer is that does not open a WebSocket."""
+    error = HandshakeRefusedError(errno.EINVAL, reason, signed(hresult))
+    error.http_status = http_status
+    error.headers = headers
+    error.body = body
+    error.retry_after = retry_after
+    return error

@@ -29,6 +29,7 @@ cdef class Connection:
 
 cdef class Name:
     cdef public bint accepted
+    cdef public object kind
     cdef public object local
     cdef public object remote
     cdef public object state

@@ -156,6 +156,9 @@ def start(subject: HasState, check: Callable[[], None]) -> None:
 class Connection:
     """State, settings, endpoints and statistics of one TCP connection."""
 
+    #: The class of the public object, for names in errors.
+    kind = "StreamSocket"
+
     __slots__ = (
         "__weakref__",
         "accepted",
@@ -208,6 +211,19 @@ class Connection:
         self.opened_at = time.monotonic()
         self.state = _OPEN
         stream.on_release = self.finished
+
+    def back_to_new(self) -> None:
+        """A connect failed or was cancelled, perhaps in the very turn in which it succeeded."""
+        if self.state == State.OPEN:
+            stream, self.stream = self.stream, None
+            if stream is not None:
+                stream.on_release = None
+                stream.abort()
+            self.remote_sockaddr = self.local_sockaddr = None
+        if self.tls is not None:  # (the server's certificate can still be asked for)
+            self.tls = self.tls._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
+        if self.state != State.CLOSED:
+            self.state = State.NEW
 
     def finished(self, stream: TcpStream) -> None:
         """The descriptor is about to go: keep what can be asked only now."""
@@ -271,9 +287,10 @@ class Connection:
 class Name:
     """A connection as errors name it; the text is made when somebody asks."""
 
-    __slots__ = ("accepted", "local", "remote", "state", "target")
+    __slots__ = ("accepted", "kind", "local", "remote", "state", "target")
 
     def __init__(self, connection: Connection) -> None:
+        self.kind = connection.kind
         self.accepted = connection.accepted
         self.state = connection.state
         self.local = connection.local_sockaddr
@@ -283,8 +300,8 @@ class Name:
 
     def __str__(self) -> str:
         if self.remote is None:
-            return "StreamSocket" if self.target is None else f"StreamSocket to {endpoint_text(*self.target)}"
-        return f"StreamSocket {_text(self.local)} {'<-' if self.accepted else '->'} {_text(self.remote)}"
+            return self.kind if self.target is None else f"{self.kind} to {endpoint_text(*self.target)}"
+        return f"{self.kind} {_text(self.local)} {'<-' if self.accepted else '->'} {_text(self.remote)}"
 
 
 def _text(sockaddr: Any) -> str:

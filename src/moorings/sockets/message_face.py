@@ -23,6 +23,7 @@ from moorings.foundation.events import EventSource
 from moorings.foundation.operation import OPERATION, OPERATION_WITH_PROGRESS
 from moorings.foundation.projection import arities, check_str, check_uint, deprecated_alias, invalid_parameter_count
 from moorings.foundation.task_operation import start_operation
+from moorings.protocols.web_socket_close import check_close
 from moorings.sockets.accepting import runs_on_worker
 from moorings.sockets.connection import post
 from moorings.sockets.enums import SocketMessageType
@@ -112,11 +113,17 @@ class MessageFace:
     __slots__ = ("__weakref__", "_closed_event", "_link", "_message_event", "_output", "_settings")
 
     def _prepare_face(self, link: WebSocketLink) -> None:
-        self._link = link
+        self._prepare_events()
+        self._take_link(link)
+
+    def _prepare_events(self) -> None:
         self._settings = MessageSettings()
         self._message_event: EventSource[Any, Any] = EventSource()
         self._closed_event: EventSource[Any, Any] = EventSource()
         self._output: MessageOutputStream | None = None
+
+    def _take_link(self, link: WebSocketLink) -> None:
+        self._link = link
         me = weakref.ref(self)
         home = link.home
 
@@ -306,13 +313,7 @@ class MessageFace:
         Errors: E_INVALIDARG for other codes than 1000 to 1003, 1007 to 1011 and 3000 to 4999, and for a reason of more
         than 123 bytes. Source: WinRT IWebSocket.Close.
         """
-        if len(arguments) not in {0, 2}:
-            raise invalid_parameter_count()
-        code: int | None = None
-        reason = ""
-        if arguments:
-            code = check_uint(arguments[0], 16, "code")
-            reason = check_str(arguments[1], "reason")
+        code, reason = close_arguments(arguments)
         link = self._link
         if link.home.dropped or link.home.loop.is_closed():
             return
@@ -356,6 +357,18 @@ class MessageFace:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def close_arguments(arguments: tuple[Any, ...]) -> tuple[int | None, str]:
+    """The arguments of `close`, checked: code and reason, None for no code."""
+    if not arguments:
+        return None, ""
+    if len(arguments) != 2:
+        raise invalid_parameter_count()
+    code = check_uint(arguments[0], 16, "code")
+    reason = check_str(arguments[1], "reason")
+    check_close(code, reason)
+    return code, reason
 
 
 async def _await_all(pending: list[tuple[Any, Awaitable[Any]]], report: Callable[[BaseException, Any], object]) -> None:

@@ -116,15 +116,28 @@ class Opener:
         The address is the one that was asked for: the kernel forgets it when the peer resets at once, which is for the
         first read or write to tell.
         """
+        return await self.race(await self.candidates(), attempt_timeout=attempt_timeout)
+
+    async def candidates(self) -> Sequence[Candidate]:
+        """The addresses to try, best first."""
         interface = None if self._adapter is None else self._adapter.interface_name
         candidates: Sequence[Candidate] = await endpoint_candidates(self._host, self._service, interface_name=interface)
-        if self._local_host is not None:
-            candidates = self._of_local_family(candidates)
+        return candidates if self._local_host is None else self._of_local_family(candidates)
+
+    @property
+    def what(self) -> str:
+        """What is being done, as errors begin with it."""
+        return f"connecting to {endpoint_text(self._host.display_name, self._service)}"
+
+    async def race(
+        self, candidates: Sequence[Candidate], *, attempt_timeout: float | None = ATTEMPT_TIMEOUT
+    ) -> tuple[socket.socket, Any]:
+        """The second half of `open`."""
         return await race(
             candidates,
             self._attempt,
             discard=lambda made: made[0].close(),
-            what=f"connecting to {endpoint_text(self._host.display_name, self._service)}",
+            what=self.what,
             stagger=STAGGER,
             attempt_timeout=attempt_timeout,
             serialize=self._settings.serialize_connection_attempts,

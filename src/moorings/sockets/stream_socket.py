@@ -267,19 +267,10 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
 
     def _undo_connect(self) -> None:
         """Be new again: the connect failed or was cancelled, perhaps in the very turn in which it succeeded."""
-        connection = self._connection
         self._connect_operation = None
-        if connection.state == State.OPEN:
-            stream, connection.stream = connection.stream, None
-            if stream is not None:
-                stream.on_release = None
-                stream.abort()
+        if self._connection.state == State.OPEN:
             self._lifeline = self._input = self._output = None
-            connection.remote_sockaddr = connection.local_sockaddr = None
-        if connection.tls is not None:  # (the server's certificate can still be asked for)
-            connection.tls = connection.tls._replace(level=SocketProtectionLevel.PLAIN_SOCKET)
-        if connection.state != State.CLOSED:
-            connection.state = State.NEW
+        self._connection.back_to_new()
 
     def _adopt(self, home: Home, plain_socket: socket.socket, remote: Any) -> None:
         connection = self._connection

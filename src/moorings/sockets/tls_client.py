@@ -110,7 +110,7 @@ class ClientHandshake:
         self._fast: ssl.SSLContext | None = None
 
     def __str__(self) -> str:
-        return f"StreamSocket to {endpoint_text(self._host.display_name, self._port)}"
+        return f"{self._connection.kind} to {endpoint_text(self._host.display_name, self._port)}"
 
     async def run(self, plain_socket: socket.socket, *, unsent: bytes = b"") -> TlsStream:
         """Shake hands on a connected non-blocking socket; the stream owns it then, otherwise the caller still does.

@@ -1,0 +1,352 @@
+"""`MessageWebSocket`: a WebSocket of whole messages that connects to a server."""
+
+# pyright: reportPrivateUsage=false
+# The function below the classes makes their objects; as a method it would be part of the public surface.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from moorings import errors
+from moorings.engine.web_socket import WebSocketLink
+from moorings.foundation.operation import OPERATION_WITH_PROGRESS
+from moorings.foundation.projection import (
+    arities,
+    check_enum,
+    check_uint,
+    deprecated_alias,
+    final,
+    not_constructible,
+)
+from moorings.foundation.task_operation import start_operation
+from moorings.sockets.connection import State, creation_place
+from moorings.sockets.connection_facts import ConnectionFacts
+from moorings.sockets.enums import MessageWebSocketReceiveMode, SocketMessageType
+from moorings.sockets.message_face import MessageFace, MessageSettings, close_arguments
+from moorings.sockets.web_socket_client import NoLink, WebSocketClient, WebSocketConnection
+from moorings.sockets.web_socket_control import WebSocketControlMembers
+from moorings.sockets.web_socket_interfaces import (
+    IWebSocket,
+    IWebSocketControl,
+    IWebSocketControl2,
+    IWebSocketInformation,
+    IWebSocketInformation2,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from moorings.foundation.async_info import IAsyncOperationWithProgress
+    from moorings.foundation.events import EventRegistrationToken
+    from moorings.foundation.scalars import ReadableBuffer
+    from moorings.protocols.web_socket_headers import Header
+    from moorings.sockets.web_socket_opening import Opened
+
+#: The number that stands for messages of any size.
+NO_MESSAGE_LIMIT = 0xFFFFFFFF
+
+_TEXT = 1
+_BINARY = 2
+
+_NEW = frozenset((State.NEW,))
+_OPEN = frozenset((State.OPEN,))
+_ALWAYS = frozenset(State)
+
+#: In which states each member may be used. In CLOSED the others fail with RO_E_CLOSED, else with E_ILLEGAL_METHOD_CALL;
+#: the handlers of `message_received` fail with the latter in CLOSED, too.
+RULES = {
+    "connect_async": _NEW,
+    "set_request_header": _NEW,
+    "add_message_received": _NEW,
+    "remove_message_received": _NEW,
+    "add_server_custom_validation_requested": _NEW,
+    "remove_server_custom_validation_requested": _ALWAYS,
+    "add_closed": _ALWAYS,
+    "remove_closed": _ALWAYS,
+    "output_stream": _ALWAYS,
+    "control": _ALWAYS,
+    "information": _ALWAYS,
+    "send_final_frame_async": _OPEN,
+    "send_nonfinal_frame_async": _OPEN,
+    "send": _OPEN,
+    "receive": _OPEN,
+    "ping": _OPEN,
+    "close": _ALWAYS,
+    "aclose": _ALWAYS,
+    "abort": _ALWAYS,
+    "close_code": _ALWAYS,
+    "close_reason": _ALWAYS,
+    "latency": _ALWAYS,
+}
+
+
+@final
+@not_constructible
+class MessageWebSocketControl(WebSocketControlMembers, IWebSocketControl2, IWebSocketControl):
+    """Settings of a MessageWebSocket, to be made before it connects; a failed connect frees them again.
+
+    Most setters fail with E_ILLEGAL_METHOD_CALL once a connect has started, and with RO_E_CLOSED after `close()`.
+    Source: WinRT MessageWebSocketControl.
+    """
+
+    __slots__ = ("_connection", "_max_message_size", "_settings")
+    _settings: MessageSettings
+    _max_message_size: int
+
+    @property
+    def message_type(self) -> SocketMessageType:
+        """Whether writes to `output_stream` are UTF8 or BINARY messages (default BINARY); may change at any time.
+
+        It counts for frames, too: that of the first one is the whole message's.
+        """
+        return self._settings.message_type
+
+    @message_type.setter
+    def message_type(self, value: SocketMessageType) -> None:
+        self._settings.message_type = check_enum(value, SocketMessageType, "message_type")
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of the longest message that is received; 4294967295 (default): any.
+
+        A longer one ends the connection with 1009, and fails `receive` and the readers of the last event with
+        0x83750006. Errors: E_INVALIDARG for 0.
+        """
+        return self._max_message_size
+
+    @max_message_size.setter
+    def max_message_size(self, value: int) -> None:
+        number = check_uint(value, 32, "max_message_size")
+        if number == 0:
+            raise errors.invalid_argument("max_message_size must not be 0")
+        self._require_new("max_message_size")
+        self._max_message_size = number
+
+    @property
+    def receive_mode(self) -> MessageWebSocketReceiveMode:
+        """FULL_MESSAGE: each event of `message_received` is a whole message.
+
+        Errors: E_NOTIMPL for PARTIAL_MESSAGE.
+        """
+        return MessageWebSocketReceiveMode.FULL_MESSAGE
+
+    @receive_mode.setter
+    def receive_mode(self, value: MessageWebSocketReceiveMode) -> None:
+        mode = check_enum(value, MessageWebSocketReceiveMode, "receive_mode")
+        if mode not in tuple(MessageWebSocketReceiveMode):
+            raise errors.invalid_argument(f"receive_mode {int(mode)} is not known")
+        self._require_new("receive_mode")
+        if mode == MessageWebSocketReceiveMode.PARTIAL_MESSAGE:
+            raise errors.not_implemented("control.receive_mode PARTIAL_MESSAGE", "parts of messages")
+
+
+@final
+@not_constructible
+class MessageWebSocketInformation(ConnectionFacts, IWebSocketInformation2, IWebSocketInformation):
+    """What there is to know about a MessageWebSocket, in any state, also after its end and after a failed connect.
+
+    Beside WinRT's members it has those of a StreamSocket's connection. Source: WinRT MessageWebSocketInformation.
+    """
+
+    __slots__ = ("_connection",)
+    _connection: WebSocketConnection
+
+    @property
+    def protocol(self) -> str:
+        """The subprotocol that the server chose; "" before, and where it chose none."""
+        return self._connection.protocol
+
+    @property
+    def response_headers(self) -> Sequence[Header]:
+        """The headers of the server's answer, names in lower case; empty before it. Not in WinRT."""
+        return self._connection.response_headers
+
+
+@final
+class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
+    """A WebSocket of whole messages, text or binary: make it, set `control`, add handlers, connect.
+
+    Messages come by `message_received`, whose handlers have to be there before `connect_async`; without any, by
+    `receive()` and ``async for``. Beside WinRT's members it has the Python face: `send`, `receive`, `ping`,
+    ``async for``, ``async with``, `aclose`, `abort`. `moorings.connect("ws://...")` makes an open one.
+
+    One that is dropped while it is open is closed with a ResourceWarning that names the place where it was made.
+    Source: WinRT MessageWebSocket.
+    """
+
+    __slots__ = (
+        "_connect_operation",
+        "_connection",
+        "_control",
+        "_information",
+        "_lifeline",
+        "_place",
+        "_validation_event",
+    )
+    _winrt_name_ = "Windows.Networking.Sockets.MessageWebSocket"
+    _rules = RULES
+    _control: MessageWebSocketControl
+    _information: MessageWebSocketInformation
+
+    def __init__(self) -> None:
+        self._prepare_client("MessageWebSocket", creation_place())
+        self._prepare_events()
+        connection = self._connection
+        self._link = cast("WebSocketLink", NoLink(connection))
+        control = self._control = object.__new__(MessageWebSocketControl)
+        control._connection = connection
+        control._settings = self._settings
+        control._max_message_size = NO_MESSAGE_LIMIT
+        self._information = object.__new__(MessageWebSocketInformation)
+        self._information._connection = connection
+
+    # -- the link ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, opened: Opened) -> None:
+        connection = self._connection
+        limit = self._control._max_message_size
+        inflater = deflater = None
+        parameters = opened.accepted.deflate
+        if parameters is not None:
+            from moorings.protocols.web_socket_deflate import Deflater, Inflater  # noqa: PLC0415 (only who uses it pays)
+
+            settings = self._deflate_offer()
+            assert settings is not None
+            deflater = Deflater(parameters, True, settings)
+            inflater = Inflater(parameters, True, limit=limit)
+        link = WebSocketLink(
+            opened.stream, True, frame_limit=limit, message_limit=limit, inflater=inflater, deflater=deflater
+        )
+        self._take_link(link)
+        if self._message_event:
+            self._hand_out()
+        link.start(
+            opened.accepted.rest,
+            pong_interval=connection.pong_seconds(),
+            ping_interval=connection.ping_interval,
+            ping_timeout=connection.ping_timeout or connection.ping_interval,
+        )
+
+    def _forget(self) -> None:
+        self._link.abort()
+        self._link = cast("WebSocketLink", NoLink(self._connection))
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _require_no_messages(self, member: str) -> None:
+        connection = self._connection
+        if connection.state != State.NEW:
+            hint = "the handlers of message_received have to be there before connect_async; make a new one"
+            raise errors.illegal_call(f"{connection}: {member} while it is {connection.state.name.lower()}", hint)
+
+    def add_message_received(self, handler: Callable[[Any, Any], object], /) -> EventRegistrationToken:
+        """Add a handler (socket, MessageWebSocketMessageReceivedEventArgs), before connecting.
+
+        What an ``async def`` handler does holds the next message back. The last event may stand for the failure that
+        ended the connection.
+
+        Errors: E_ILLEGAL_METHOD_CALL once a connect has started, and after `close()`. Source: WinRT
+        MessageWebSocket.MessageReceived.
+        """
+        self._require_no_messages("add_message_received")
+        return self._message_event.add(handler)
+
+    def remove_message_received(self, token: EventRegistrationToken, /) -> None:
+        """Remove the handler that `token` stands for, before connecting.
+
+        Errors: E_ILLEGAL_METHOD_CALL once a connect has started, and after `close()`.
+        """
+        self._require_no_messages("remove_message_received")
+        self._message_event.remove(token)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def send_final_frame_async(self, data: ReadableBuffer, /) -> IAsyncOperationWithProgress[int, int]:
+        """Queue a frame that ends a message: the last one of several, or a message by itself; gives its bytes' number.
+
+        Its type is `control.message_type` where it begins a message. The buffer must not change before the operation
+        has ended.
+
+        Errors: E_ILLEGAL_METHOD_CALL before the WebSocket is open, RO_E_CLOSED 0x80000013 after its end; E_INVALIDARG
+        where the whole message is text and no UTF-8 (the frame is not sent, the message stays open); WSAENOBUFS where
+        the queue is full. Cancellation: *object now broken*: the connection is taken down. Source: WinRT
+        MessageWebSocket.SendFinalFrameAsync.
+        """
+        return self._send_frame(data, is_final=True)
+
+    def send_nonfinal_frame_async(self, data: ReadableBuffer, /) -> IAsyncOperationWithProgress[int, int]:
+        """Queue a frame behind which more of the same message follow; else as `send_final_frame_async`.
+
+        Until the last one is sent, whole messages are refused with E_ILLEGAL_METHOD_CALL. Source: WinRT
+        MessageWebSocket.SendNonfinalFrameAsync.
+        """
+        return self._send_frame(data, is_final=False)
+
+    def _send_frame(self, data: Any, *, is_final: bool) -> Any:
+        payload = data if type(data) is bytes else memoryview(data)
+        kind = _TEXT if self._settings.message_type == SocketMessageType.UTF8 else _BINARY
+        link = self._link
+        if link.home.on_home_thread():
+            return link.send_fragment(kind, payload, is_final, False)
+
+        async def send_there() -> Any:
+            return await link.send_fragment(kind, payload, is_final, False)
+
+        return start_operation(link.home, send_there(), OPERATION_WITH_PROGRESS)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def control(self) -> MessageWebSocketControl:
+        """Settings; the same object each time, readable after the end."""
+        return self._control
+
+    @property
+    def information(self) -> MessageWebSocketInformation:
+        """The server, addresses and statistics; the same object each time, readable after the end."""
+        return self._information
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    @arities(0, 2)
+    def close(self, *arguments: Any) -> None:
+        """Close with an empty close frame, or with a code and a reason; returns at once, a second call does nothing.
+
+        What is queued goes out before. The server has 10 s to answer; then the connection is cut off, and `closed`
+        tells 1006. `aclose()` waits for all that. A connect under way is cancelled.
+
+        Errors: E_INVALIDARG for other codes than 1000 to 1003, 1007 to 1011 and 3000 to 4999, and for a reason of more
+        than 123 bytes. Source: WinRT MessageWebSocket.Close.
+        """
+        close_arguments(arguments)
+        if isinstance(self._link, NoLink):
+            self._end_unopened()
+            return
+        super().close(*arguments)
+        self._connection.state = State.CLOSED
+
+    close_with_status = deprecated_alias("close")
+
+    async def aclose(self) -> None:
+        """`close()` and wait until it is done, the deadlines included.
+
+        Cancellation: *object now broken*: the connection is aborted.
+        """
+        if isinstance(self._link, NoLink):
+            await self._until_unopened()
+        else:
+            await super().aclose()
+
+    def abort(self) -> None:
+        """End at once: the server sees a reset, what was queued is lost. Never waits; may be called twice."""
+        if isinstance(self._link, NoLink):
+            self._end_unopened()
+            return
+        super().abort()
+        self._connection.state = State.CLOSED
+
+    def __repr__(self) -> str:
+        return f"<{self._connection} {self._connection.state.name.lower()}>"
+
+    def __str__(self) -> str:
+        return f"{self._connection}"
