@@ -7,6 +7,7 @@ from moorings._native_switch import native_mode  # isort: skip  # first: picks n
 from moorings._face import Listening, ListeningDatagrams, adopt, blocking, connect, listen
 from moorings._reconnecting import ConnectionLoss, Reconnecting, reconnecting, worth_retrying
 from moorings.certificates.certificate import Certificate
+from moorings.certificates.credentials import PasswordCredential
 from moorings.certificates.enums import ChainValidationResult
 from moorings.certificates.revocation_check import RevocationCheck
 from moorings.certificates.trust import TrustAnchors
@@ -26,6 +27,7 @@ from moorings.names.endpoint_pair import EndpointPair
 from moorings.names.enums import HostNameSortOptions, HostNameType
 from moorings.names.host_name import HostName
 from moorings.protocols.http_answers import HttpAnswer
+from moorings.protocols.web_error_status import HandshakeRefusedError
 from moorings.sockets.accepting import DrainReport
 from moorings.sockets.broadcasting import Broadcaster, BroadcastResult, broadcast
 from moorings.sockets.datagram_limits import DatagramCounters
@@ -38,6 +40,7 @@ from moorings.sockets.enums import (
     SocketQualityOfService,
 )
 from moorings.sockets.limits import StreamCounters
+from moorings.sockets.message_web_socket import MessageWebSocket
 from moorings.sockets.server_message_web_socket import ServerMessageWebSocket, accept_web_socket
 from moorings.sockets.socket_error import SocketError
 from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
@@ -78,6 +81,7 @@ __all__ = [
     "DrainReport",
     "EndReason",
     "EndpointPair",
+    "HandshakeRefusedError",
     "HostName",
     "HostNameSortOptions",
     "HostNameType",
@@ -92,8 +96,10 @@ __all__ = [
     "Listening",
     "ListeningDatagrams",
     "ListeningWebSockets",
+    "MessageWebSocket",
     "MessageWebSocketMessageReceivedEventArgs",
     "Monitor",
+    "PasswordCredential",
     "ProgramSnapshot",
     "Reconnecting",
     "RevocationCheck",

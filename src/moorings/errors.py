@@ -465,7 +465,7 @@ class PinMismatchError(CodedError):
 # Tracebacks show it as they show the others.
 TooBigError.__name__ = TooBigError.__qualname__ = OSError.__name__
 
-_INET_E_CANNOT_CONNECT: Final = signed(0x80072EFD)
+_cannot_connect: Final = signed(0x80072EFD)
 
 _CLASSES: Final[dict[int, type[CodedError]]] = {
     WSAECONNREFUSED: _ConnectionRefusedError,
@@ -478,7 +478,7 @@ _CLASSES: Final[dict[int, type[CodedError]]] = {
     ERROR_ALREADY_EXISTS: _FileExistsError,
     signed(0x80072EE2): _TimeoutError,
     signed(0x80072EE7): _LookupFailedError,
-    _INET_E_CANNOT_CONNECT: _ConnectionRefusedError,
+    _cannot_connect: _ConnectionRefusedError,
     signed(0x80072EFE): _ConnectionAbortedError,
     signed(0x80072EFF): _ConnectionResetError,
     WSAEMSGSIZE: TooBigError,
@@ -502,7 +502,7 @@ def make(hresult: int, reason: str, *, errno: int | None = None, cause: BaseExce
     if errno is None:
         errno = _DEFAULT_ERRNO.get(code, _errno.EINVAL)
     kind = _CLASSES.get(code, _PlainError)
-    if code == _INET_E_CANNOT_CONNECT and errno != _errno.ECONNREFUSED:
+    if code == _cannot_connect and errno != _errno.ECONNREFUSED:
         kind = _PlainError  # nobody has refused: there is no way there
     error = kind(errno, reason, code)
     if cause is not None:

@@ -22,6 +22,7 @@ CLASSES: dict[str, type] = {
     "WebSocketListener": moorings.WebSocketListener,
     "IInputStream": SocketInputStream,
     "IOutputStream": SocketOutputStream,
+    "MessageWebSocket": moorings.MessageWebSocket,
     "ServerMessageWebSocket": moorings.ServerMessageWebSocket,
     "DataReader": moorings.DataReader,
     "DataWriter": moorings.DataWriter,
@@ -74,6 +75,9 @@ def test_every_awaitable_has_a_row() -> None:
     assert awaitables() - set(NOT_ON_THE_PAGE) - set(ROWS) == set()
     assert set(ROWS) - awaitables() == {
         "StreamSocket.write",
+        "MessageWebSocket.send",
+        "MessageWebSocket.receive",
+        "MessageWebSocket.ping",
         "ServerMessageWebSocket.send",
         "ServerMessageWebSocket.receive",
         "ServerMessageWebSocket.ping",

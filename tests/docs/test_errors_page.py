@@ -9,6 +9,7 @@ import socket
 
 from tests.docs.documents import code_words, table
 
+import moorings
 from moorings import errors
 
 PAGE = "docs/errors.md"
@@ -70,6 +71,21 @@ def test_look_ups() -> None:
     known = {value for name, value in vars(socket).items() if name.startswith("EAI_")}
     others = {errors.from_gaierror(socket.gaierror(code, "text"), "reason").winerror for code in known - set(listed)}
     assert others == {errors.WSANO_RECOVERY}
+
+
+def test_codes_of_web_sockets() -> None:
+    rows = table(PAGE, "web status")
+    named = [code for row in rows for code in re.findall(r"0x[0-9A-F]{8}", row["code"])]
+    assert len(named) == len(set(named)) > 20
+    for row in rows:
+        (status,) = code_words(row["web status"]) or [""]
+        (kind,) = code_words(row["raised as"])
+        module, _, last = kind.rpartition(".")
+        expected = getattr(importlib.import_module(module or "builtins"), last)
+        for code in re.findall(r"0x[0-9A-F]{8}\b(?! \+)", row["code"]):
+            hresult = errors.signed(int(code, 16))
+            assert moorings.WebSocketError.get_status(hresult).name == status
+            assert expected is moorings.HandshakeRefusedError or isinstance(errors.make(hresult, "x"), expected)
 
 
 def test_codes_of_the_api() -> None:

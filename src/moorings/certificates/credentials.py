@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, overload
+
 from moorings import errors
 from moorings.foundation.maps import PropertySet
-from moorings.foundation.projection import Object, arities, check_str, final, invalid_parameter_count
+from moorings.foundation.projection import Object, check_str, final, invalid_parameter_count
 
 __all__ = ["PasswordCredential"]
 
@@ -20,9 +22,13 @@ class PasswordCredential(Object):
 
     __slots__ = ("__weakref__", "_password", "_properties", "_resource", "_user_name")
     _winrt_name_ = "Windows.Security.Credentials.PasswordCredential"
+    __arities__ = frozenset((0, 3))
 
-    @arities(0, 3)
-    def __init__(self, *arguments: str) -> None:
+    @overload
+    def __init__(self) -> None: ...
+    @overload
+    def __init__(self, resource: str, user_name: str, password: str, /) -> None: ...
+    def __init__(self, *arguments: Any) -> None:
         if len(arguments) not in {0, 3}:
             raise invalid_parameter_count()
         self._resource = self._user_name = self._password = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from moorings import errors
-from moorings.engine.web_socket import WebSocketLink
 from moorings.foundation.operation import OPERATION_WITH_PROGRESS
 from moorings.foundation.projection import (
     arities,
@@ -19,6 +18,7 @@ from moorings.foundation.projection import (
     not_constructible,
 )
 from moorings.foundation.task_operation import start_operation
+from moorings.protocols.web_socket_frames import UNLIMITED
 from moorings.sockets.connection import State, creation_place
 from moorings.sockets.connection_facts import ConnectionFacts
 from moorings.sockets.enums import MessageWebSocketReceiveMode, SocketMessageType
@@ -32,18 +32,21 @@ from moorings.sockets.web_socket_interfaces import (
     IWebSocketInformation,
     IWebSocketInformation2,
 )
+from moorings.sockets.web_socket_settings import WebSocketSizes, deflate_settings, make_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from moorings.engine.web_socket import WebSocketLink
     from moorings.foundation.async_info import IAsyncOperationWithProgress
     from moorings.foundation.events import EventRegistrationToken
     from moorings.foundation.scalars import ReadableBuffer
     from moorings.protocols.web_socket_headers import Header
+    from moorings.sockets.connection import Lifeline
     from moorings.sockets.web_socket_opening import Opened
 
-#: The number that stands for messages of any size.
-NO_MESSAGE_LIMIT = 0xFFFFFFFF
+#: The `max_message_size` that stands for any.
+ANY_SIZE = 0xFFFFFFFF
 
 _TEXT = 1
 _BINARY = 2
@@ -149,7 +152,7 @@ class MessageWebSocketInformation(ConnectionFacts, IWebSocketInformation2, IWebS
     """
 
     __slots__ = ("_connection",)
-    _connection: WebSocketConnection
+    _connection: WebSocketConnection  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def protocol(self) -> str:
@@ -175,12 +178,10 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
     """
 
     __slots__ = (
-        "_connect_operation",
         "_connection",
         "_control",
         "_information",
         "_lifeline",
-        "_place",
         "_validation_event",
     )
     _winrt_name_ = "Windows.Networking.Sockets.MessageWebSocket"
@@ -189,34 +190,26 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
     _information: MessageWebSocketInformation
 
     def __init__(self) -> None:
-        self._prepare_client("MessageWebSocket", creation_place())
+        connection = self._connection = WebSocketConnection("MessageWebSocket", creation_place())
         self._prepare_events()
-        connection = self._connection
+        self._lifeline: Lifeline | None = None
         self._link = cast("WebSocketLink", NoLink(connection))
         control = self._control = object.__new__(MessageWebSocketControl)
         control._connection = connection
         control._settings = self._settings
-        control._max_message_size = NO_MESSAGE_LIMIT
+        control._max_message_size = ANY_SIZE
         self._information = object.__new__(MessageWebSocketInformation)
         self._information._connection = connection
 
     # -- the link ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, opened: Opened) -> None:
+    def _begin(self, opened: Opened, lifeline: Lifeline) -> None:
         connection = self._connection
+        self._lifeline = lifeline
         limit = self._control._max_message_size
-        inflater = deflater = None
-        parameters = opened.accepted.deflate
-        if parameters is not None:
-            from moorings.protocols.web_socket_deflate import Deflater, Inflater  # noqa: PLC0415 (only who uses it pays)
-
-            settings = self._deflate_offer()
-            assert settings is not None
-            deflater = Deflater(parameters, True, settings)
-            inflater = Inflater(parameters, True, limit=limit)
-        link = WebSocketLink(
-            opened.stream, True, frame_limit=limit, message_limit=limit, inflater=inflater, deflater=deflater
-        )
+        sizes = WebSocketSizes(UNLIMITED if limit == ANY_SIZE else limit)
+        settings = deflate_settings(connection.compression, True)
+        link = make_link(opened.stream, True, sizes, agreed=opened.accepted.deflate, settings=settings)
         self._take_link(link)
         if self._message_event:
             self._hand_out()
@@ -228,6 +221,7 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
         )
 
     def _forget(self) -> None:
+        self._lifeline = None
         self._link.abort()
         self._link = cast("WebSocketLink", NoLink(self._connection))
 
@@ -272,7 +266,7 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
         the queue is full. Cancellation: *object now broken*: the connection is taken down. Source: WinRT
         MessageWebSocket.SendFinalFrameAsync.
         """
-        return self._send_frame(data, is_final=True)
+        return self._send_frame(data, is_final=True)  # type: ignore[no-any-return]
 
     def send_nonfinal_frame_async(self, data: ReadableBuffer, /) -> IAsyncOperationWithProgress[int, int]:
         """Queue a frame behind which more of the same message follow; else as `send_final_frame_async`.
@@ -280,7 +274,7 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
         Until the last one is sent, whole messages are refused with E_ILLEGAL_METHOD_CALL. Source: WinRT
         MessageWebSocket.SendNonfinalFrameAsync.
         """
-        return self._send_frame(data, is_final=False)
+        return self._send_frame(data, is_final=False)  # type: ignore[no-any-return]
 
     def _send_frame(self, data: Any, *, is_final: bool) -> Any:
         payload = data if type(data) is bytes else memoryview(data)

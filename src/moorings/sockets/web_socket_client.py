@@ -35,6 +35,7 @@ from moorings.sockets.server_validation import (
     validation_event_of,
 )
 from moorings.sockets.web_socket_opening import CONNECT_TIMEOUT, WebSocketOpening, WebSocketRequest
+from moorings.sockets.web_socket_settings import deflate_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from moorings.foundation.home import Home
     from moorings.foundation.operation import Operation
     from moorings.foundation.vectors import Vector
-    from moorings.protocols.web_socket_deflate import DeflateSettings
     from moorings.protocols.web_socket_headers import Header
     from moorings.sockets.web_socket_opening import Opened, Tunnel
+    from moorings.sockets.web_socket_settings import WebSocketCompression
 
 __all__ = [
     "PONG_INTERVAL",
@@ -79,11 +80,13 @@ class WebSocketConnection(Connection):
 
     __slots__ = (
         "compression",
+        "connect_operation",
         "connect_timeout",
         "headers",
         "kind",
         "ping_interval",
         "ping_timeout",
+        "place",
         "pong_interval",
         "pong_interval_in_use",
         "protocol",
@@ -94,14 +97,17 @@ class WebSocketConnection(Connection):
         "tunnel",
     )
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, place: tuple[str, int]) -> None:
+        """`place` is where the program made the public object."""
         super().__init__(Settings())
         self.kind = kind
+        self.place = place
+        self.connect_operation: Operation | None = None
         self.headers: list[Header] = []
         self.supported_protocols: Vector[str] | None = None
         self.server_credential: PasswordCredential | None = None
         self.proxy_credential: PasswordCredential | None = None
-        self.compression = False
+        self.compression: WebSocketCompression | bool = False
         self.pong_interval = timedelta(seconds=PONG_INTERVAL)
         self.pong_interval_in_use = timedelta()
         self.ping_interval = 0.0
@@ -113,13 +119,13 @@ class WebSocketConnection(Connection):
         self.protocol = ""
         self.response_headers: tuple[Header, ...] = ()
 
-    def request(self, deflate: DeflateSettings | None) -> WebSocketRequest:
+    def request(self) -> WebSocketRequest:
         """What goes into the request, as of now."""
         credential = self.server_credential
         return WebSocketRequest(
             tuple(self.headers),
             tuple(self.supported_protocols or ()),
-            deflate,
+            deflate_settings(self.compression, True),
             None if credential is None else (credential.user_name, credential.password),
         )
 
@@ -161,14 +167,9 @@ class NoLink:
     def __init__(self, connection: WebSocketConnection) -> None:
         self._connection = connection
 
-    @property
-    def home(self) -> Home:
-        """Fails, as whatever asks for it does."""
-        raise self.refusal()
-
-    @property
-    def left(self) -> bool:
-        """Fails, too."""
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         raise self.refusal()
 
     def refusal(self) -> OSError:
@@ -181,37 +182,20 @@ class NoLink:
 
 
 class WebSocketClient(ServerValidationEvent):
-    """Mixed into the client classes. The link is theirs; it is None before `_begin`, and after `_forget`."""
+    """Mixed into the client classes. The link is theirs."""
 
     __slots__ = ()
 
     _connection: WebSocketConnection
-    _connect_operation: Operation | None
-    _lifeline: Lifeline | None
-    _place: tuple[str, int] | None
     _rules: Mapping[str, frozenset[State]]
 
-    def _prepare_client(self, kind: str, place: tuple[str, int]) -> None:
-        self._connection = WebSocketConnection(kind)
-        self._place = place
-        self._lifeline = None
-        self._connect_operation = None
-
-    def _begin(self, opened: Opened) -> None:
-        """The connection is open: make the link, and let it begin."""
+    def _begin(self, opened: Opened, lifeline: Lifeline) -> None:
+        """The connection is open: make the link, let it begin, and keep `lifeline` for whoever uses it."""
         raise NotImplementedError
 
     def _forget(self) -> None:
         """Be as before `_begin`."""
         raise NotImplementedError
-
-    def _deflate_offer(self) -> DeflateSettings | None:
-        """What of permessage-deflate is offered."""
-        if not self._connection.compression:
-            return None
-        from moorings.protocols.web_socket_deflate import client_settings  # noqa: PLC0415 (only who asks for it pays)
-
-        return client_settings()
 
     def _require(self, member: str) -> None:
         connection = self._connection
@@ -265,16 +249,15 @@ class WebSocketClient(ServerValidationEvent):
         `WebSocketError.get_status`: 0x80072EE7 (`socket.gaierror`) where the name is not found, 0x80072EFD
         (ConnectionRefusedError where it was that), 0x80072EE2 (TimeoutError), 0x80072EFE and 0x80072EFF
         (ConnectionAbortedError, ConnectionResetError), 0x80072F7D where TLS fails, 0x80072F05 and its like for the
-        server's certificate, and `HandshakeRefusedError` for an answer that opens no WebSocket. Cancellation: *nothing
-        happened*, *retry safe*. Source: WinRT MessageWebSocket.ConnectAsync.
+        server's certificate, and `HandshakeRefusedError` for an answer that opens no WebSocket. Cancellation:
+        *nothing happened*, *retry safe*. Source: WinRT MessageWebSocket.ConnectAsync.
         """
         member = "connect_async"
         check_object(uri, Uri, "uri")
         self._require(member)
         connection = self._connection
-        request = connection.request(self._deflate_offer())
         opening = WebSocketOpening(
-            connection, uri, request, member, tunnel=connection.tunnel, timeout=connection.connect_timeout
+            connection, uri, connection.request(), member, tunnel=connection.tunnel, timeout=connection.connect_timeout
         )
         home = connection.home or current_home()
         home.usable(member)
@@ -286,9 +269,9 @@ class WebSocketClient(ServerValidationEvent):
         connection.protocol = ""
         connection.response_headers = ()
         operation = start_operation(home, self._open(home, opening), Kind.ACTION, undo=self._undo_connect)
-        self._connect_operation = operation
+        connection.connect_operation = operation
         if connection.state != _BUSY:
-            self._connect_operation = None  # another thread has ended it meanwhile
+            connection.connect_operation = None  # another thread has ended it meanwhile
         return operation
 
     async def _open(self, home: Home, opening: WebSocketOpening) -> None:
@@ -304,17 +287,15 @@ class WebSocketClient(ServerValidationEvent):
         connection.response_headers = opened.accepted.headers
         seconds = connection.pong_seconds()
         connection.pong_interval_in_use = timedelta(seconds=seconds)
-        self._lifeline = Lifeline(opened.stream, self._place)
-        self._begin(opened)
-        self._connect_operation = None
+        self._begin(opened, Lifeline(opened.stream, connection.place))
+        connection.connect_operation = None
 
     def _undo_connect(self) -> None:
         """Be new again: the connect failed or was cancelled, perhaps in the very turn in which it succeeded."""
         connection = self._connection
-        self._connect_operation = None
+        connection.connect_operation = None
         if connection.state == _OPEN:
             self._forget()
-            self._lifeline = None
         connection.pong_interval_in_use = timedelta()
         connection.back_to_new()
 
@@ -325,7 +306,7 @@ class WebSocketClient(ServerValidationEvent):
         connection = self._connection
         state: Any = connection.state
         connection.state = _CLOSED
-        operation, self._connect_operation = self._connect_operation, None
+        operation, connection.connect_operation = connection.connect_operation, None
         if operation is not None and state is _BUSY:
             operation.cancel()
 
@@ -333,7 +314,7 @@ class WebSocketClient(ServerValidationEvent):
         """Wait until a cancelled connect has let go of everything."""
         connection = self._connection
         home = connection.home
-        operation = self._connect_operation
+        operation = connection.connect_operation
         self._end_unopened()
         if operation is None or home is None or home.dropped or home.loop.is_closed():
             return

@@ -24,7 +24,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from moorings import errors
 from moorings.engine.hub import hub_of
@@ -42,7 +42,7 @@ from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.opening import Opener
 
 if TYPE_CHECKING:
-    from typing import TypeAlias, TypeGuard
+    from typing import TypeAlias
 
     from moorings.foundation.home import Home
     from moorings.foundation.uri import Uri
@@ -175,10 +175,11 @@ class WebSocketOpening:
         if self._authorization is not None:
             stream.close()
             stream, remote, outcome = await connect(home, ask, remote)
-        if _is_accepted(outcome):
-            return Opened(stream, remote, outcome)
+        refusal = _refusal(outcome)
+        if refusal is None:
+            return Opened(stream, remote, cast("Accepted", outcome))
         stream.close()
-        raise self._refused(outcome)
+        raise self._refused(refusal)
 
     # -- ways to the server ------------------------------------------------------------------------------------------
 
@@ -233,8 +234,9 @@ class WebSocketOpening:
         stream = await self._secure(home, ask, carrier)
         try:
             outcome = await self._exchange(stream)
-            if not _is_accepted(outcome) and outcome.hresult == INET_E_CONNECTION_ABORTED:
-                reason = f"{self._connection}: {outcome.text}"
+            refusal = _refusal(outcome)
+            if refusal is not None and refusal.hresult == INET_E_CONNECTION_ABORTED:
+                reason = f"{self._connection}: {refusal.text}"
                 raise errors.make(INET_E_CONNECTION_ABORTED, reason)
             return stream, outcome
         except BaseException:
@@ -309,9 +311,10 @@ class WebSocketOpening:
         from moorings.protocols import http_authentication as codec  # noqa: PLC0415 (seldom needed)
 
         credential = self._request.credential
-        if credential is None or _is_accepted(outcome) or outcome.http_status != _UNAUTHORIZED:
+        refusal = _refusal(outcome)
+        if credential is None or refusal is None or refusal.http_status != _UNAUTHORIZED:
             return None
-        challenges = codec.parse_challenges(_values(outcome, "www-authenticate"))
+        challenges = codec.parse_challenges(_values(refusal, "www-authenticate"))
         return codec.answer_challenges(challenges, *credential, "GET", self._target.resource)
 
     def _refused(self, outcome: Refused) -> OSError:
@@ -344,8 +347,12 @@ class WebSocketOpening:
         return ""
 
 
-def _is_accepted(outcome: _Outcome) -> TypeGuard[Accepted]:
-    return hasattr(outcome, "subprotocol")
+def _refusal(outcome: _Outcome) -> Refused | None:
+    """The outcome, where it is one; None where the server speaks WebSocket."""
+    if hasattr(outcome, "subprotocol"):
+        return None
+    refused: Any = outcome
+    return refused  # type: ignore[no-any-return]
 
 
 def _values(outcome: Refused, name: str) -> list[str]:

@@ -36,6 +36,11 @@ from moorings.sockets.listener_objects import (
     StreamSocketListenerControl,
     StreamSocketListenerInformation,
 )
+from moorings.sockets.message_web_socket import (
+    MessageWebSocket,
+    MessageWebSocketControl,
+    MessageWebSocketInformation,
+)
 from moorings.sockets.server_message_web_socket import (
     ServerMessageWebSocket,
     ServerMessageWebSocketControl,
@@ -60,12 +65,22 @@ from moorings.sockets.stream_socket_information import (
 from moorings.sockets.stream_socket_listener import (
     StreamSocketListener,
 )
+from moorings.sockets.web_socket_client import (
+    WebSocketServerCustomValidationRequestedEventArgs,
+)
 from moorings.sockets.web_socket_error import (
     WebSocketError,
 )
 from moorings.sockets.web_socket_events import (
     MessageWebSocketMessageReceivedEventArgs,
     WebSocketClosedEventArgs,
+)
+from moorings.sockets.web_socket_interfaces import (
+    IWebSocket,
+    IWebSocketControl,
+    IWebSocketControl2,
+    IWebSocketInformation,
+    IWebSocketInformation2,
 )
 
 __all__ = [
@@ -77,6 +92,14 @@ __all__ = [
     "DatagramSocketControl",
     "DatagramSocketInformation",
     "DatagramSocketMessageReceivedEventArgs",
+    "IWebSocket",
+    "IWebSocketControl",
+    "IWebSocketControl2",
+    "IWebSocketInformation",
+    "IWebSocketInformation2",
+    "MessageWebSocket",
+    "MessageWebSocketControl",
+    "MessageWebSocketInformation",
     "MessageWebSocketMessageReceivedEventArgs",
     "MessageWebSocketReceiveMode",
     "RoundTripTimeStatistics",
@@ -101,4 +124,5 @@ __all__ = [
     "StreamSocketListenerInformation",
     "WebSocketClosedEventArgs",
     "WebSocketError",
+    "WebSocketServerCustomValidationRequestedEventArgs",
 ]
