@@ -151,7 +151,7 @@ class MessageWebSocketInformation(ConnectionFacts, IWebSocketInformation2, IWebS
     Beside WinRT's members it has those of a StreamSocket's connection. Source: WinRT MessageWebSocketInformation.
     """
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection",)  # pyright: ignore[reportIncompatibleVariableOverride]
     _connection: WebSocketConnection  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
@@ -221,8 +221,8 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
         )
 
     def _forget(self) -> None:
-        self._lifeline = None
         self._link.abort()
+        self._lifeline = None
         self._link = cast("WebSocketLink", NoLink(self._connection))
 
     # -- events ------------------------------------------------------------------------------------------------------

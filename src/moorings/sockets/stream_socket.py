@@ -268,9 +268,10 @@ class StreamSocket(StreamParts, StreamFace, ServerValidationEvent, StreamBrokerM
     def _undo_connect(self) -> None:
         """Be new again: the connect failed or was cancelled, perhaps in the very turn in which it succeeded."""
         self._connect_operation = None
-        if self._connection.state == State.OPEN:
-            self._lifeline = self._input = self._output = None
+        was_open = self._connection.state == State.OPEN
         self._connection.back_to_new()
+        if was_open:
+            self._lifeline = self._input = self._output = None
 
     def _adopt(self, home: Home, plain_socket: socket.socket, remote: Any) -> None:
         connection = self._connection
