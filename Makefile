@@ -46,7 +46,7 @@ lint: $(VENV)/.lint ## run ruff and import-linter
 	$(VENV)/bin/lint-imports
 
 compliance: build ## run the cases of the Autobahn list with all of their messages
-	MOORINGS_COMPLIANCE=all $(PYTEST) --timeout=900 tests/protocols $(ARGS)
+	MOORINGS_COMPLIANCE=all $(PYTEST) --timeout=900 tests/protocols tests/engine/test_web_socket_compliance.py $(ARGS)
 
 fuzz: build ## change the pieces of the fuzz corpora for a while (ARGS="100000 web_socket_frames")
 	@$(RUN) -m fuzz.run $(ARGS)

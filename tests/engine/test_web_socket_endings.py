@@ -23,6 +23,7 @@ from tests.engine.web_socket_pairs import (
 from moorings import StreamSocket, errors
 from moorings.engine.interface import EndReason
 from moorings.engine.web_socket import STEPS
+from moorings.engine.web_socket_flow import RECEIVE_QUEUE_MESSAGES_LIMIT
 from moorings.protocols.web_error_status import (
     INET_E_CONNECTION_ABORTED,
     INET_E_CONNECTION_RESET,
@@ -225,6 +226,61 @@ async def test_a_violation_is_told_the_peer_and_those_who_wait(garbage: bytes, c
             await link.stream.wait_closed()
         assert told.closed == []
         assert link.protocol_failures == 1
+
+
+@pytest.mark.parametrize("waiting", ["handler", "handler on the loop", "receive"])
+async def test_what_came_before_a_violation_is_answered_first(waiting: str) -> None:
+    """All in one piece: the echo and the pong go out before the close frame."""
+    async with link_and_peer(client=False, start=False) as (link, peer):
+        # More than are kept: then the violation is found while messages are handed out. A task has a budget.
+        count = 30 if waiting == "receive" else RECEIVE_QUEUE_MESSAGES_LIMIT + 50
+        tasks: list[Any] = []
+        if waiting == "handler":
+            link.handler = lambda message: (link.send(TEXT, message, True), None)[1]
+        elif waiting == "receive":
+
+            async def answer() -> None:
+                for _ in range(count):
+                    await link.send(TEXT, await link.receive(RECEIVE), True)
+
+            tasks.append(asyncio.ensure_future(answer()))
+            await turns(2)
+        else:
+            link.handler = tasks.append
+        link.start()
+        messages = b"".join(peer.frames.message(TEXT, str(number)) for number in range(count))  # type: ignore[misc]
+        await peer.send(peer.frames.ping(b"alive") + messages + b"\xff\xff")
+        assert await peer.next() == ("pong", b"alive")
+        if waiting != "handler on the loop":
+            assert [await peer.next() for _ in range(count)] == [str(number) for number in range(count)]
+        assert (await peer.next())[:2] == ("close", 1002)
+        if waiting == "handler on the loop":
+            await until(lambda: len(tasks) == count)
+        if waiting == "receive":
+            await tasks[0]
+        assert link.protocol_failures == 1
+        assert link.violation is None
+
+
+async def test_a_close_frame_behind_much_is_answered_behind_the_answers() -> None:
+    """Found while messages are handed out, as more had come than are kept."""
+    async with link_and_peer(client=False, start=False) as (link, peer):
+        link.handler = lambda message: (link.send(TEXT, message, True), None)[1]
+        link.start()
+        texts = [str(number) for number in range(RECEIVE_QUEUE_MESSAGES_LIMIT + 5)]
+        messages = b"".join(peer.frames.message(TEXT, text) for text in texts)  # type: ignore[misc]
+        await peer.send(messages + peer.frames.close(1000, "") + b"garbage")
+        assert [await peer.next() for _ in texts] == texts
+        assert await peer.next() == ("close", 1000, "")
+
+
+async def test_a_violation_is_told_at_once_where_nobody_takes_messages() -> None:
+    async with link_and_peer(client=False) as (link, peer):
+        await peer.send(peer.frames.message(TEXT, "one") + b"\xff\xff")  # type: ignore[operator]
+        assert (await peer.next())[:2] == ("close", 1002)
+        assert await link.receive(RECEIVE) == "one"
+        with pytest.raises(OSError, match="1002"):
+            await link.receive(RECEIVE)
 
 
 async def test_a_peer_that_goes_on_after_its_violation_is_cut_off_in_time() -> None:

@@ -32,6 +32,7 @@ cdef class MessageFlow(FrameReceiver):
     cdef public bint handling
     cdef public bint over
     cdef public bint close_received
+    cdef public object violation
     cdef public object pongs_due
     cdef public Operation pong_write
     cdef public Operation ping_head
@@ -53,6 +54,9 @@ cdef class MessageFlow(FrameReceiver):
     cpdef take_bytes(self, bytes data)
     cdef _take_held(self)
     cdef _taken(self)
+    cdef _broken(self, object error)
+    cdef _tell_end(self)
+    cdef _go_on(self)
     @cython.locals(left=int)
     cpdef deliver(self)
     @cython.locals(queue=list)

@@ -124,6 +124,7 @@ class MessageFlow(FrameReceiver):
         "stage",
         "stream",
         "times_paused",
+        "violation",
     )
 
     def __init__(
@@ -161,6 +162,8 @@ class MessageFlow(FrameReceiver):
         #: Whether nothing more will come behind what is queued.
         self.over = False
         self.close_received = False
+        #: What the parser found wrong, while what came before is handed out.
+        self.violation: Any = None
         self.pongs_due: Any = None
         self.pong_write: Operation | None = None
         self.ping_head: Operation | None = None
@@ -219,8 +222,8 @@ class MessageFlow(FrameReceiver):
         try:
             used = self.receive_block(block, 0, count)
         except WebSocketProtocolError as error:
+            self._broken(error)
             self.receiving = False
-            self.violated(error)
             return
         if used < count:
             self.held = block_bytes(block, used, count - used)
@@ -238,7 +241,6 @@ class MessageFlow(FrameReceiver):
         self.receiving = False
 
     def _take_held(self) -> None:
-        """Go on with what came behind the message at which receiving paused."""
         data = self.held
         if data is None:  # more comes of what is being inflated
             data = b""
@@ -247,14 +249,19 @@ class MessageFlow(FrameReceiver):
             self.held_start += self.receive_bytes(data, self.held_start)
         except WebSocketProtocolError as error:
             self.held = None
-            self.violated(error)
+            self._broken(error)
             return
         if self.held_start >= len(data):
             self.held = None
         self._taken()
 
+    def _broken(self, error: WebSocketProtocolError) -> None:
+        """The peer broke the protocol: what came before is answered, as far as somebody takes it at once."""
+        self.violation = error
+        self._taken()
+
     def _taken(self) -> None:
-        """The parser has returned: see to what it told."""
+        """The parser has returned: see to what it told. What ends it is told behind the messages that came before."""
         if self.pongs_due is not None:
             self.answer_pings()
         if self.first < len(self.queue):
@@ -262,9 +269,8 @@ class MessageFlow(FrameReceiver):
                 self.times_paused += 1
             if not self.delivering:
                 self.deliver()
-        if self.close_received:
-            self.close_received = False
-            self.peer_closed()
+        elif not self.delivering:
+            self._tell_end()
 
     def deliver(self) -> None:
         """Hand out what is queued, as far as somebody takes it; go on receiving where nothing is left."""
@@ -290,13 +296,29 @@ class MessageFlow(FrameReceiver):
                     self.told_all()
                 if not self.paused:
                     return
-                self.paused = False
-                if (self.held is not None or self.inflating) and self.stage < _DEAF:
-                    self._take_held()
-                if not self.paused and not self.receiving:
-                    self.stream.resume_sink()
+                self._go_on()
         finally:
             self.delivering = False
+            if left > 0 or self.first == len(self.queue):
+                self._tell_end()
+
+    def _go_on(self) -> None:
+        """Take what came behind the message at which receiving paused, then more."""
+        self.paused = False
+        if (self.held is not None or self.inflating) and self.stage < _DEAF and self.violation is None:
+            self._take_held()
+        if not self.paused and not self.receiving:
+            self.stream.resume_sink()
+
+    def _tell_end(self) -> None:
+        """See to what came behind the messages."""
+        error = self.violation
+        if error is not None:
+            self.violation = None
+            self.violated(error)
+        elif self.close_received:
+            self.close_received = False
+            self.peer_closed()
 
     def _pop(self) -> Any:
         queue = self.queue
