@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.engine.tls_pairs import authority, server_certificate
 from tests.interop.peers_here import needs, program
-from tests.interop.web_socket_agents import HERE, AgentPeer
+from tests.interop.web_socket_agents import HERE, AgentPeer, Talk
 from tests.interop.web_socket_battery import cases
 from tests.interop.web_socket_pairs import ANY_SIZE, Implementation, Peer, PeerServer, Settings, alongside, run
 
@@ -29,45 +28,30 @@ HAS_WS = any((packages / "ws" / "package.json").exists() for packages in PACKAGE
 pytestmark = needs(NODE and HAS_WS, "Node.js with its package ws (Debian: nodejs node-ws)")
 
 
-class Agent:
-    """An agent of the process; many requests may be under way."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.waiting: dict[int, asyncio.Future[Any]] = {}
-        self.count = 0
-
-    async def pump(self) -> None:
-        while line := await self.reader.readline():
-            answer = json.loads(line)
-            future = self.waiting.pop(answer["id"])
-            if future.done():
-                continue
-            if "error" in answer:
-                future.set_exception(RuntimeError(answer["error"]))
-            else:
-                future.set_result(answer["result"])
-
-    async def ask(self, op: str, **request: Any) -> Any:
-        self.count += 1
-        answer = self.waiting[self.count] = asyncio.get_running_loop().create_future()
-        self.writer.write(json.dumps({"id": self.count, "op": op, **request}).encode() + b"\n")
-        return await answer
-
-
 class Node(Implementation):
     def __init__(self) -> None:
         self.port = 0
         self.files = Path()
 
     @asynccontextmanager
-    async def agent(self) -> AsyncIterator[Agent]:
+    async def agent(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+        """What carries out a request in an agent of its own."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2 * ANY_SIZE)
-        made = Agent(reader, writer)
+
+        async def write(line: str) -> None:
+            writer.write(line.encode() + b"\n")
+
+        async def pump() -> None:
+            while line := await reader.readline():
+                talk.take(line)
+
+        async def ask(op: str, **request: Any) -> Any:
+            return await talk.request(op=op, **request)
+
+        talk = Talk(write)
         try:
-            async with alongside(made.pump()):
-                yield made
+            async with alongside(pump()):
+                yield ask
         finally:
             writer.close()
             await writer.wait_closed()
@@ -82,17 +66,17 @@ class Node(Implementation):
     @asynccontextmanager
     async def connect(self, url: str, settings: Settings) -> AsyncIterator[Peer]:
         ca = str(self.files / "ca.pem")
-        async with self.agent() as agent:
-            yield AgentPeer(agent.ask, await agent.ask("connect", url=url, ca=ca, **self.request(settings)))
+        async with self.agent() as ask:
+            yield AgentPeer(ask, await ask("connect", url=url, ca=ca, **self.request(settings)))
 
     @asynccontextmanager
     async def serve(self, settings: Settings) -> AsyncIterator[PeerServer]:
         pem = str(self.files / "server.pem") if settings.secure else None
-        async with self.agent() as agent:
-            served = await agent.ask("serve", pem=pem, **self.request(settings))
+        async with self.agent() as ask:
+            served = await ask("serve", pem=pem, **self.request(settings))
 
             async def accept() -> Peer:
-                return AgentPeer(agent.ask, await agent.ask("accept", server=served["number"]))
+                return AgentPeer(ask, await ask("accept", server=served["number"]))
 
             yield PeerServer(served["port"], accept)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,32 @@ def to_json(message: Message) -> dict[str, str]:
 
 def from_json(told: dict[str, str]) -> Message:
     return told["text"] if "text" in told else base64.b64decode(told["binary"])
+
+
+class Talk:
+    """Requests with numbers and their answers, as JSON; many may be under way."""
+
+    def __init__(self, write: Callable[[str], Awaitable[None]]) -> None:
+        self.write = write
+        self.waiting: dict[int, asyncio.Future[Any]] = {}
+        self.count = 0
+
+    async def request(self, **request: Any) -> Any:
+        self.count += 1
+        answer = self.waiting[self.count] = asyncio.get_running_loop().create_future()
+        await self.write(json.dumps({"id": self.count, **request}))
+        return await answer
+
+    def take(self, line: str | bytes) -> None:
+        """An answer came, or something that nobody asked for."""
+        told = json.loads(line)
+        answer = self.waiting.pop(told.get("id"), None)
+        if answer is None or answer.done():
+            return
+        if "error" in told:
+            answer.set_exception(RuntimeError(told["error"]))
+        else:
+            answer.set_result(told["result"])
 
 
 class AgentPeer(Peer):

@@ -9,6 +9,7 @@ import ssl
 from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tests.engine.pairs import PATIENCE
@@ -16,7 +17,7 @@ from tests.engine.tls_pairs import server_certificate
 from tests.sockets.tls_servers import LOCALHOST, trusting
 
 import moorings
-from moorings import Uri, accept_web_socket
+from moorings import Uri
 from moorings.certificates.certificate import Certificate
 from moorings.protocols.web_socket_handshake import Accepted, ClientHandshake, target_of
 from moorings.sockets.message_face import MessageFace
@@ -24,7 +25,7 @@ from moorings.sockets.web_socket_settings import WebSocketSizes, deflate_setting
 from winrt.windows.networking.sockets import SocketProtectionLevel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from moorings.engine.web_socket import WebSocketLink
@@ -139,6 +140,8 @@ class Implementation(ABC):
 
     lacks: frozenset[str] = frozenset()
     roles: tuple[str, ...] = ("our server", "our client")
+    #: For `moorings.listen`.
+    server_options: Mapping[str, Any] = MappingProxyType({})
     #: Close codes that it may send.
     codes: tuple[int, ...] = (1000, 1001, 1011, 3000, 4999)
 
@@ -170,12 +173,12 @@ class Pair(NamedTuple):
 
 
 @asynccontextmanager
-async def our_client(port: int, settings: Settings) -> AsyncIterator[OurClient]:
+async def our_client(port: int, settings: Settings, path: str = "/") -> AsyncIterator[OurClient]:
     """Our client, with the opening handshake of the codec."""
     connection = trusting()
     level = SocketProtectionLevel.TLS13 if settings.secure else SocketProtectionLevel.PLAIN_SOCKET
     await connection.connect_async(LOCALHOST, str(port), level)
-    uri = Uri(f"{'wss' if settings.secure else 'ws'}://localhost:{port}/")
+    uri = Uri(f"{'wss' if settings.secure else 'ws'}://localhost:{port}{path}")
     deflate = deflate_settings(settings.our_deflate, True)
     handshake = ClientHandshake(target_of(uri), subprotocols=settings.our_subprotocols, deflate=deflate)
     await connection.write(handshake.request)
@@ -195,29 +198,29 @@ async def our_client(port: int, settings: Settings) -> AsyncIterator[OurClient]:
 
 
 @asynccontextmanager
-async def our_server(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+async def our_server(settings: Settings, **more: Any) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
     """A server of ours: its URL, and what gives the next WebSocket that it accepted."""
     arrived: asyncio.Queue[Any] = asyncio.Queue()
     done = asyncio.Event()
 
-    async def serve(connection: Any) -> None:
-        accepted = await accept_web_socket(
-            connection,
-            subprotocols=settings.our_subprotocols,
-            max_message_size=settings.our_limit or ANY_SIZE,
-            compression=settings.our_deflate,
-        )
+    async def handle(accepted: Any) -> None:
         arrived.put_nowait(accepted)
         await done.wait()
-        await accepted.aclose()
 
-    more: dict[str, Any] = {}
+    scheme = "wss" if settings.secure else "ws"
     if settings.secure:
         pem = server_certificate().private_key_and_cert_chain_pem.bytes()
         more["certificate"] = Certificate.from_pem(pem)
-    async with moorings.listen(f"{'tls' if settings.secure else 'tcp'}://127.0.0.1:0", serve, **more) as listening:
+    async with moorings.listen(
+        f"{scheme}://127.0.0.1:0",
+        handle,
+        subprotocols=settings.our_subprotocols,
+        max_message_size=settings.our_limit or ANY_SIZE,
+        compression=settings.our_deflate,
+        **more,
+    ) as listening:
         try:
-            yield f"{'wss' if settings.secure else 'ws'}://localhost:{listening.port}/", arrived.get
+            yield f"{scheme}://localhost:{listening.port}/", arrived.get
         finally:
             done.set()
 
@@ -236,7 +239,9 @@ class Scene:
         async with AsyncExitStack() as kept:
             made: list[Pair] = []
             if self.role == "our server":
-                url, next_accepted = await kept.enter_async_context(our_server(wanted))
+                url, next_accepted = await kept.enter_async_context(
+                    our_server(wanted, **self.implementation.server_options)
+                )
                 for _ in range(count):
                     theirs = await kept.enter_async_context(self.implementation.connect(url, wanted))
                     made.append(Pair(await next_accepted(), theirs))
