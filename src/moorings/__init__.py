@@ -47,6 +47,7 @@ from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatis
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.web_socket_accepting import WebSocketDrainReport
+from moorings.sockets.web_socket_adopting import web_socket_request
 from moorings.sockets.web_socket_error import WebSocketError
 from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs, WebSocketClosedEventArgs
 from moorings.sockets.web_socket_limits import WebSocketCounters
@@ -133,5 +134,6 @@ __all__ = [
     "monitor",
     "native_mode",
     "reconnecting",
+    "web_socket_request",
     "worth_retrying",
 ]
