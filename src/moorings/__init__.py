@@ -48,6 +48,7 @@ from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.web_socket_accepting import WebSocketDrainReport
 from moorings.sockets.web_socket_adopting import web_socket_request
+from moorings.sockets.web_socket_asgi import accept_asgi
 from moorings.sockets.web_socket_error import WebSocketError
 from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs, WebSocketClosedEventArgs
 from moorings.sockets.web_socket_limits import WebSocketCounters
@@ -125,6 +126,7 @@ __all__ = [
     "WebSocketError",
     "WebSocketListener",
     "WebSocketListenerCounters",
+    "accept_asgi",
     "accept_web_socket",
     "adopt",
     "blocking",

@@ -201,7 +201,7 @@ async def accept_web_socket(
         socket.abort()
         raise
     link = make_link(stream, False, sizes, agreed=accepted.deflate, settings=deflate)
-    return _opened(socket, link, judged, chosen, ping_interval, ping_timeout)
+    return opened_web_socket(socket, link, judged, chosen, ping_interval, ping_timeout)
 
 
 async def read_request(socket: StreamSocket, handshake: ServerHandshake) -> UpgradeRequest | RequestRefused:
@@ -215,14 +215,15 @@ async def read_request(socket: StreamSocket, handshake: ServerHandshake) -> Upgr
             return judged
 
 
-def _opened(
+def opened_web_socket(
     socket: StreamSocket,
     link: WebSocketLink,
     request: UpgradeRequest,
     protocol: str,
-    ping_interval: float,
-    ping_timeout: float,
+    ping_interval: float = 0.0,
+    ping_timeout: float = 0.0,
 ) -> ServerMessageWebSocket:
+    """The public object over a link, which begins to receive."""
     control = object.__new__(ServerMessageWebSocketControl)
     information = object.__new__(ServerMessageWebSocketInformation)
     made = object.__new__(ServerMessageWebSocket)
