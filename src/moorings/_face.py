@@ -23,18 +23,22 @@ from moorings.foundation.home import current_home
 from moorings.foundation.opening import opening
 from moorings.foundation.operation import ACTION, Operation
 from moorings.foundation.projection import check_float
+from moorings.foundation.uri import Uri
 from moorings.names.host_name import HostName
 from moorings.names.service_names import parse_service_name
+from moorings.protocols.web_error_status import INET_E_TIMEOUT
 from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.adopting_writers import adopt_writer
 from moorings.sockets.connection import post
 from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.listening import ListeningMembers
+from moorings.sockets.message_web_socket import MessageWebSocket
 from moorings.sockets.server_validation import ServerValidationMembers, approving
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
+from moorings.sockets.web_socket_connecting import new_web_socket
 from moorings.sockets.web_socket_listener import WebSocketListener
 from moorings.sockets.web_socket_listening import ListeningWebSockets
 
@@ -49,11 +53,14 @@ if TYPE_CHECKING:
     from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs as Args
     from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
     from moorings.sockets.server_validation import StreamSocketServerCustomValidationRequestedEventArgs as Server
+    from moorings.sockets.web_socket_connecting import WebSocketConnectOptions
     from moorings.sockets.web_socket_listening import WebSocketListenOptions
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
 _LATER = {"ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCOMM"}
+_WEB = frozenset(("ws", "wss"))
+_SECURE = frozenset(("tls", "wss"))
 
 
 _COMPLETED = 1
@@ -140,6 +147,7 @@ async def connect(
     approve: Callable[[Server], object] | None = None,
     key_log: Any = None,
     transferable: bool = False,
+    **web_sockets: Unpack[WebSocketConnectOptions],
 ) -> Any:
     """Connect to `tcp://host:port` or `tls://host:port`: `await` gives the StreamSocket, `async with` closes it, too.
 
@@ -160,12 +168,21 @@ async def connect(
     False; whatever it raises refuses, too. `key_log` (a path, or True for what SSLKEYLOGFILE names) gets the secrets.
     With `transferable` the connection may move to another process later, by `detach()`.
 
+    With `ws://host:port/path` or `wss://` it is a MessageWebSocket; each address has 60 s. `wss://` takes what `tls://`
+    does, but for `alpn` and `transferable`. `web_sockets` are `headers` (a mapping, or pairs) and `subprotocols` of the
+    request, `credential` (a PasswordCredential, or user name and password) for a server that asks, `compression`
+    (False; True or a WebSocketCompression), `max_message_size` in bytes (64 MiB), and `ping_interval` and
+    `ping_timeout` in seconds: a server of which nothing was heard for 20 s is asked, and given up after 20 s more.
+
     Errors: ConnectionRefusedError, TimeoutError, ... each with `winerror`, `status`,
-    `reason` and, for each address tried, `attempts`; E_INVALIDARG for a bad URL; E_NOTIMPL for schemes that are not
-    built yet. Cancellation: *nothing happened*, *retry safe*.
+    `reason` and, for each address tried, `attempts`; HandshakeRefusedError for an answer that opens no WebSocket;
+    E_INVALIDARG for a bad URL; E_NOTIMPL for schemes that are not built yet. Cancellation: *nothing happened*,
+    *retry safe*.
     """
-    target = parse_url(url, listening=False)
+    target = _web_target(url) or parse_url(url, listening=False)
     _check_timeout(timeout, "timeout")
+    if web_sockets and target.scheme not in _WEB:
+        raise TypeError(f"connect() got an unexpected keyword argument {next(iter(web_sockets))!r} for {url!r}")
     names, ignored = check_alpn(alpn), tuple(ignore)
     handler = None if approve is None else approving(approve)
     _tls_only(target, ca, certificate, server_name, names, ignored)
@@ -174,15 +191,21 @@ async def connect(
         datagrams = DatagramSocket()
         await connect_within(timeout, datagrams, target, datagrams.close)
         return datagrams
-    made = StreamSocket()
+    made: StreamSocket | MessageWebSocket
+    if target.scheme in _WEB:
+        if names or transferable:
+            raise errors.invalid_argument(f"{url!r}: alpn and transferable are not for WebSockets")
+        made = new_web_socket(web_sockets, no_delay=no_delay)
+    else:
+        made = StreamSocket()
+        made.control.no_delay = no_delay
+        made.control.alpn_protocols = names
+        made.control.transferable = transferable
     control = made.control
-    control.no_delay = no_delay
-    if target.scheme == "tls":
+    if target.scheme in _SECURE:
         control.trust_anchors = as_anchors(ca, "ca")
         control.client_certificate = as_certificate(certificate, "certificate")
         control.server_name = server_name or ""
-        control.alpn_protocols = names
-        control.transferable = transferable
         control.ignorable_server_certificate_errors.extend(ignored)
         control.pin_sha256 = pin_sha256
         control.revocation = revocation
@@ -195,18 +218,30 @@ async def connect(
 
 def _tls_only(target: Target, *given: object) -> None:
     """Refuse what has a meaning for TLS only."""
-    if target.scheme != "tls" and any(given):
-        raise errors.invalid_argument(f"{target.url!r}: certificates and names are for 'tls://host:port'")
+    if target.scheme not in _SECURE and any(given):
+        secure = "wss://host:port/path" if target.scheme in _WEB else "tls://host:port"
+        raise errors.invalid_argument(f"{target.url!r}: certificates and names are for '{secure}'")
+
+
+def _web_target(url: Any) -> Target | None:
+    """The target of a connect where it is a WebSocket's; the rest of the URL is for `Uri`."""
+    scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
+    return Target("", "", scheme, url) if scheme in _WEB else None
 
 
 async def connect_within(
-    timeout: float | None, made: StreamSocket | DatagramSocket, target: Target, give_up: Callable[[], object]
+    timeout: float | None,
+    made: StreamSocket | DatagramSocket | MessageWebSocket,
+    target: Target,
+    give_up: Callable[[], object],
 ) -> None:
     """Connect a new socket to `target`; `give_up` ends the socket where that fails, or takes too long."""
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
-            if target.scheme == "tls":
+            if isinstance(made, MessageWebSocket):
+                await made.connect_async(Uri(target.url))
+            elif target.scheme == "tls":
                 level = SocketProtectionLevel.TLS13
                 await cast("StreamSocket", made).connect_async(HostName(target.host), target.service, level)
             else:
@@ -216,7 +251,7 @@ async def connect_within(
         if not isinstance(error, TimeoutError) or not limit.expired():
             raise
         reason = f"connecting to {target.url}: no connection within {timeout:g} s; is the host up and reachable?"
-        raise errors.make(errors.WSAETIMEDOUT, reason) from error
+        raise errors.make(INET_E_TIMEOUT if target.scheme in _WEB else errors.WSAETIMEDOUT, reason) from error
 
 
 class Listening(ListeningMembers[StreamSocket, DrainReport]):

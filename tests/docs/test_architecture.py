@@ -110,7 +110,7 @@ UNBUILT: dict[str, list[Callable[[], object]]] = {
         lambda: moorings.StreamSocketListener().bind_endpoint_async(HostName(BLUETOOTH), "1"),
         lambda: moorings.listen("rfcomm://a:1"),
     ],
-    "WebSockets": [],  # moorings.connect: below
+    "WebSockets": [],  # of the command line: tests/cli
     "parts of messages": [
         lambda: setattr(moorings.MessageWebSocket().control, "receive_mode", 1),
     ],
@@ -171,7 +171,7 @@ async def test_members_of_open_objects_fail_with_a_reason() -> None:
         assert await call(lambda: listening.listener.transfer_ownership("id")) == errors.E_NOTIMPL
 
 
-@pytest.mark.parametrize("scheme", ["ws", "wss", "rfcomm"])
+@pytest.mark.parametrize("scheme", ["rfcomm"])
 async def test_urls_of_what_is_not_built(scheme: str) -> None:
     connecting: Coroutine[Any, Any, object] = moorings.connect(f"{scheme}://127.0.0.1:1")
     with pytest.raises(OSError, match="which Moorings does not implement yet"):

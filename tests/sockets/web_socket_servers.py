@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from tests.engine.pairs import PATIENCE
 
+import moorings
 from moorings import MessageWebSocket, Uri
 from moorings.protocols.web_socket_headers import accept_key
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from moorings import ServerMessageWebSocket
 
 
 class Script:
@@ -114,3 +117,20 @@ async def connected(url: str, web_socket: MessageWebSocket | None = None) -> Mes
     async with asyncio.timeout(PATIENCE):
         await made.connect_async(Uri(url))
     return made
+
+
+async def echo(web_socket: ServerMessageWebSocket) -> None:
+    async for message in web_socket:
+        await web_socket.send(message)
+
+
+@asynccontextmanager
+async def serving(handle: Callable[[ServerMessageWebSocket], Any] = echo, **settings: Any) -> AsyncIterator[str]:
+    """A server of ours; gives its URL."""
+    async with asyncio.timeout(PATIENCE), moorings.listen("ws://127.0.0.1:0", handle, **settings) as listening:
+        yield f"ws://127.0.0.1:{listening.port}/chat"
+
+
+def code_of(caught: Any) -> int:
+    code: int = caught.value.winerror
+    return code

@@ -137,6 +137,8 @@ async def _talk(options: Options) -> int:
     reporter = Reporter(sys.stderr, as_json=options.telling.as_json)
     begin = time.monotonic()
     trust = options.trust
+    with argument_errors():
+        parse_url(options.url, listening=False)  # (it refuses ws and wss, which are not for bytes)
     try:
         with argument_errors(), reporter.waiting(f"connecting to {options.url} ..."):
             connection = await moorings.connect(

@@ -295,6 +295,8 @@ class WebSocketClient(ServerValidationEvent):
         connection = self._connection
         connection.connect_operation = None
         if connection.state == _OPEN:
+            if connection.stream is not None:
+                connection.stream.on_release = None  # it does not close what is to be new again
             self._forget()
         connection.pong_interval_in_use = timedelta()
         connection.back_to_new()
