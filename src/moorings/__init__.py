@@ -42,15 +42,21 @@ from moorings.sockets.enums import (
 from moorings.sockets.limits import StreamCounters
 from moorings.sockets.message_web_socket import MessageWebSocket
 from moorings.sockets.server_message_web_socket import ServerMessageWebSocket, accept_web_socket
+from moorings.sockets.server_stream_web_socket import ServerStreamWebSocket, accept_stream_web_socket
 from moorings.sockets.socket_error import SocketError
 from moorings.sockets.statistics import BandwidthStatistics, RoundTripTimeStatistics
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
+from moorings.sockets.stream_web_socket import StreamWebSocket
 from moorings.sockets.web_socket_accepting import WebSocketDrainReport
 from moorings.sockets.web_socket_adopting import web_socket_request
 from moorings.sockets.web_socket_asgi import accept_asgi
 from moorings.sockets.web_socket_error import WebSocketError
-from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs, WebSocketClosedEventArgs
+from moorings.sockets.web_socket_events import (
+    MessagePart,
+    MessageWebSocketMessageReceivedEventArgs,
+    WebSocketClosedEventArgs,
+)
 from moorings.sockets.web_socket_limits import WebSocketCounters
 from moorings.sockets.web_socket_listener import WebSocketListener
 from moorings.sockets.web_socket_listener_objects import WebSocketListenerCounters
@@ -98,6 +104,7 @@ __all__ = [
     "Listening",
     "ListeningDatagrams",
     "ListeningWebSockets",
+    "MessagePart",
     "MessageWebSocket",
     "MessageWebSocketMessageReceivedEventArgs",
     "Monitor",
@@ -107,6 +114,7 @@ __all__ = [
     "RevocationCheck",
     "RoundTripTimeStatistics",
     "ServerMessageWebSocket",
+    "ServerStreamWebSocket",
     "SocketError",
     "SocketErrorStatus",
     "SocketMessageType",
@@ -116,6 +124,7 @@ __all__ = [
     "StreamReport",
     "StreamSocket",
     "StreamSocketListener",
+    "StreamWebSocket",
     "TrustAnchors",
     "UnicodeEncoding",
     "Uri",
@@ -127,6 +136,7 @@ __all__ = [
     "WebSocketListener",
     "WebSocketListenerCounters",
     "accept_asgi",
+    "accept_stream_web_socket",
     "accept_web_socket",
     "adopt",
     "blocking",

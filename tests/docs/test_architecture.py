@@ -111,9 +111,6 @@ UNBUILT: dict[str, list[Callable[[], object]]] = {
         lambda: moorings.listen("rfcomm://a:1"),
     ],
     "WebSockets": [],  # of the command line: tests/cli
-    "parts of messages": [
-        lambda: setattr(moorings.MessageWebSocket().control, "receive_mode", 1),
-    ],
     "the broker": [
         lambda: moorings.StreamSocket().enable_transfer_ownership(uuid.uuid4()),
         lambda: moorings.StreamSocketListener().enable_transfer_ownership(uuid.uuid4()),

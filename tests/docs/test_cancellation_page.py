@@ -24,6 +24,8 @@ CLASSES: dict[str, type] = {
     "IOutputStream": SocketOutputStream,
     "MessageWebSocket": moorings.MessageWebSocket,
     "ServerMessageWebSocket": moorings.ServerMessageWebSocket,
+    "StreamWebSocket": moorings.StreamWebSocket,
+    "ServerStreamWebSocket": moorings.ServerStreamWebSocket,
     "DataReader": moorings.DataReader,
     "DataWriter": moorings.DataWriter,
     "RandomAccessStream": RandomAccessStream,
@@ -77,10 +79,16 @@ def test_every_awaitable_has_a_row() -> None:
         "StreamSocket.write",
         "MessageWebSocket.send",
         "MessageWebSocket.receive",
+        "MessageWebSocket.receive_part",
         "MessageWebSocket.ping",
         "ServerMessageWebSocket.send",
         "ServerMessageWebSocket.receive",
+        "ServerMessageWebSocket.receive_part",
         "ServerMessageWebSocket.ping",
+        "StreamWebSocket.write",
+        "StreamWebSocket.ping",
+        "ServerStreamWebSocket.write",
+        "ServerStreamWebSocket.ping",
     }
 
 

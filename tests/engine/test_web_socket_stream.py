@@ -158,10 +158,10 @@ async def test_an_end_without_a_close_frame_is_no_end_of_the_stream() -> None:
 async def test_close_ends_what_is_pending_sends_what_is_queued_and_is_answered() -> None:
     async with stream_and_peer() as (stream, peer, told):
         with pytest.raises(OSError, match="1005"):
-            stream.close_with(1005, "")
+            stream.close(1005, "")
         reading = stream.read(Buffer(1), 1, NONE)
         write(stream, b"last")
-        stream.close_with(4000, "bye")
+        stream.close(4000, "bye")
         with pytest.raises(OSError, match="while an operation was pending") as caught:
             await reading
         assert caught.value.winerror == INET_E_OPERATION_CANCELLED

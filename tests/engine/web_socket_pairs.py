@@ -143,16 +143,22 @@ async def link_and_peer(
         yield link, RawPeer(plain, client=not client)
 
 
-async def web_socket_sockets(
+async def web_socket_streams(
     below: str, *, send_buffer: int = 0, receive_buffer: int = 0
-) -> tuple[StreamSocket, StreamSocket]:
-    """A client and a server: StreamSockets over the bytes of a WebSocket, without an opening handshake."""
+) -> tuple[WebSocketStream, WebSocketStream]:
+    """A client and a server, started without an opening handshake."""
     ours, theirs = connected_sockets(send_buffer=send_buffer, receive_buffer=receive_buffer)
-    remotes = ours.getpeername(), theirs.getpeername()
     lower = await asyncio.gather(stream_below(ours, below, client=True), stream_below(theirs, below, client=False))
-    made: list[StreamSocket] = []
-    for stream, remote, client in zip(lower, remotes, (True, False), strict=True):
-        over = WebSocketStream(current_hub(), stream, "the WebSocket", client)
-        made.append(socket_over(over, remote))
-        over.start()
-    return made[0], made[1]
+    client, server = (
+        WebSocketStream(current_hub(), stream, "the WebSocket", is_client)
+        for stream, is_client in zip(lower, (True, False), strict=True)
+    )
+    client.start()
+    server.start()
+    return client, server
+
+
+async def web_socket_sockets(below: str, **buffers: int) -> tuple[StreamSocket, StreamSocket]:
+    """The same as StreamSockets."""
+    client, server = await web_socket_streams(below, **buffers)
+    return socket_over(client, ("127.0.0.1", 1)), socket_over(server, ("127.0.0.1", 2))

@@ -88,6 +88,7 @@ async def use(made: MessageWebSocket, member: str) -> None:
         "send_nonfinal_frame_async": lambda: made.send_nonfinal_frame_async(b"x"),
         "send": lambda: made.send(b"x"),
         "receive": made.receive,
+        "receive_part": made.receive_part,
         "ping": made.ping,
     }
     done = calls[member]()
@@ -232,7 +233,6 @@ def test_settings_and_their_defaults() -> None:
     [
         ("max_message_size", 0, errors.E_INVALIDARG),
         ("receive_mode", 7, errors.E_INVALIDARG),
-        ("receive_mode", MessageWebSocketReceiveMode.PARTIAL_MESSAGE, errors.E_NOTIMPL),
         ("desired_unsolicited_pong_interval", timedelta(seconds=-1), errors.E_INVALIDARG),
         ("outbound_buffer_size_in_bytes", 2**31, errors.E_INVALIDARG),
         ("compression", WebSocketCompression(window_bits=3), errors.E_INVALIDARG),

@@ -30,6 +30,7 @@ cdef class MessageFlow(FrameReceiver):
     cdef public Operation receive_tail
     cdef public object handler
     cdef public bint handling
+    cdef public object make_part
     cdef public bint over
     cdef public bint close_received
     cdef public object violation

@@ -107,6 +107,7 @@ class MessageFlow(FrameReceiver):
         "held",
         "held_start",
         "home",
+        "make_part",
         "messages_discarded",
         "over",
         "ping_head",
@@ -159,6 +160,8 @@ class MessageFlow(FrameReceiver):
         #: Called with each message; what it returns, if anything, is awaited before the next one.
         self.handler: Callable[[Any], Coroutine[Any, Any, object] | None] | None = None
         self.handling = False
+        #: Makes of (kind, bytes, is_final) what is handed out instead of it in partial mode: a tuple like it.
+        self.make_part: Callable[[Any], Any] | None = None
         #: Whether nothing more will come behind what is queued.
         self.over = False
         self.close_received = False
@@ -185,7 +188,8 @@ class MessageFlow(FrameReceiver):
         if self.stage != _OPEN:
             self.messages_discarded += is_final
             return
-        self._keep((kind, payload, is_final), len(payload))
+        entry: Any = (kind, payload, is_final)
+        self._keep(entry if self.make_part is None else self.make_part(entry), len(payload))
 
     def _keep(self, entry: Any, size: int) -> None:
         self.queue.append(entry)

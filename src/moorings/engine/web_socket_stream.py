@@ -417,20 +417,17 @@ class WebSocketStream(TcpStream):
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
-    def close_with(self, code: int | None, reason: str) -> None:
-        """`close` with a code and a reason in the close frame.
+    def close(self, code: int | None = None, reason: str = "") -> None:
+        """Fail reads, let queued writes go out within `close_timeout` seconds, close the WebSocket; returns at once.
 
-        Errors: E_INVALIDARG for a code or reason that may not be sent; nothing is closed then.
+        The close frame has the code and the reason, or is empty. Errors: E_INVALIDARG for those that may not be sent;
+        nothing is closed then.
         """
         if code is not None:
             check_close(code, reason)
         if self.phase == _OPEN and not self.shut_wanted:
             self.close_code_sent = code
             self.close_reason_sent = reason
-        self.close()
-
-    def close(self) -> None:
-        """Fail reads, let queued writes go out within `close_timeout` seconds, close the WebSocket; returns at once."""
         if self.home.loop.is_closed():
             self.abort()  # nobody can wait for the peer's answer
         else:

@@ -1,8 +1,6 @@
-"""What all WebSockets of messages have: events, the output stream, sending and receiving, the end.
+"""What all WebSockets of messages have beside what all WebSockets have: events, the output stream, messages.
 
-The engine's link knows the public object only weakly: a WebSocket that the program drops is closed, with a
-ResourceWarning, as a StreamSocket is. Handlers run as everywhere: inline on an asyncio loop, on worker threads in a
-plain script and where `moorings.blocking` made them; the next message waits until they are done.
+While the handlers of a message are at work the next message waits.
 """
 
 # pyright: reportPrivateUsage=false
@@ -11,35 +9,27 @@ plain script and where `moorings.blocking` made them; the next message waits unt
 from __future__ import annotations
 
 import weakref
-from asyncio import get_running_loop
-from collections.abc import Awaitable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from moorings import errors
 from moorings.foundation.at_home import run_at_home
-from moorings.foundation.background import report_from_worker, workers
 from moorings.foundation.events import EventSource
 from moorings.foundation.operation import OPERATION, OPERATION_WITH_PROGRESS
-from moorings.foundation.projection import arities, check_str, check_uint, deprecated_alias, invalid_parameter_count
 from moorings.foundation.task_operation import start_operation
-from moorings.protocols.web_socket_close import check_close
 from moorings.sockets.accepting import runs_on_worker
-from moorings.sockets.connection import post
 from moorings.sockets.enums import SocketMessageType
-from moorings.sockets.web_socket_events import closed_args, failure_args, message_args
+from moorings.sockets.web_socket_events import failure_args, message_args
+from moorings.sockets.web_socket_face import WebSocketFace, await_all
 from moorings.sockets.web_socket_limits import WebSocketLimits, web_socket_counters
 from moorings.streams.interfaces import IOutputStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from types import TracebackType
+    from collections.abc import Coroutine
 
     from moorings.engine.web_socket import WebSocketLink
     from moorings.foundation.async_info import IAsyncOperation, IAsyncOperationWithProgress
-    from moorings.foundation.events import EventRegistrationToken
-    from moorings.foundation.home import Home
     from moorings.foundation.scalars import ReadableBuffer
+    from moorings.sockets.web_socket_events import MessagePart
     from moorings.sockets.web_socket_limits import WebSocketCounters
 
 _TEXT = 1
@@ -107,10 +97,10 @@ class MessageOutputStream(IOutputStream):
             self._owner.close()
 
 
-class MessageFace:
+class MessageFace(WebSocketFace):
     """Mixed into the WebSockets of messages."""
 
-    __slots__ = ("__weakref__", "_closed_event", "_link", "_message_event", "_output", "_settings")
+    __slots__ = ("_message_event", "_output", "_settings")
 
     def _prepare_face(self, link: WebSocketLink) -> None:
         self._prepare_events()
@@ -119,7 +109,7 @@ class MessageFace:
     def _prepare_events(self) -> None:
         self._settings = MessageSettings()
         self._message_event: EventSource[Any, Any] = EventSource()
-        self._closed_event: EventSource[Any, Any] = EventSource()
+        self._closed_event = EventSource()
         self._output: MessageOutputStream | None = None
 
     def _take_link(self, link: WebSocketLink) -> None:
@@ -127,17 +117,12 @@ class MessageFace:
         me = weakref.ref(self)
         home = link.home
 
-        def tell_closed(code: int, reason: str) -> None:
-            owner = me()
-            if owner is not None:
-                owner._tell(home, owner._closed_event, closed_args(code, reason))
-
         def tell_failed(error: OSError) -> None:
             owner = me()
             if owner is not None:
                 owner._tell(home, owner._message_event, failure_args(error))
 
-        link.closed_handler = tell_closed
+        link.closed_handler = self._teller()
         link.failed_handler = tell_failed
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -159,40 +144,7 @@ class MessageFace:
         if self._link.home.background or any(runs_on_worker(handler) for _, handler in event._handlers):
             return self._handle_elsewhere(event, args)
         pending = event.fire(self, args, self._report)
-        return _await_all(pending, self._report) if pending else None
-
-    async def _handle_elsewhere(self, event: EventSource[Any, Any], args: Any) -> None:
-        """Call handlers one after the other, those that may block on a worker thread."""
-        home = self._link.home
-        for _, handler in event._handlers:
-            if not home.background and not runs_on_worker(handler):
-                try:
-                    result: Any = handler(self, args)
-                except Exception as error:  # noqa: BLE001 - a handler is foreign code; reported, once
-                    self._report(error, handler)
-                    continue
-            else:
-                result = await _on_worker(home, self, handler, args)
-            if isinstance(result, Awaitable):
-                await _await_all([(handler, result)], self._report)
-
-    def _tell(self, home: Home, event: EventSource[Any, Any], args: Any) -> None:
-        if event and not home.loop.is_closed():
-            home.run(self._handle_elsewhere(event, args))
-
-    def _report(self, error: BaseException, handler: object) -> None:
-        self._link.home.report(f"{self}: handler {handler!r} failed", error, self)
-
-    def add_closed(self, handler: Callable[[Any, Any], object], /) -> EventRegistrationToken:
-        """Add a handler (socket, WebSocketClosedEventArgs), called once, behind the last message.
-
-        It comes when the peer's close frame came or the program closed, and never when the connection just breaks.
-        """
-        return self._closed_event.add(handler)
-
-    def remove_closed(self, token: EventRegistrationToken, /) -> None:
-        """Remove the handler that `token` stands for."""
-        self._closed_event.remove(token)
+        return await_all(pending, self._report) if pending else None
 
     # -- sending and receiving ---------------------------------------------------------------------------------------
 
@@ -231,14 +183,26 @@ class MessageFace:
     def receive(self) -> IAsyncOperation[str | bytes]:
         """The next message: str where it is text, else bytes.
 
-        Errors: E_ILLEGAL_METHOD_CALL where `message_received` has a handler; 0x80072F83 behind the last message when
-        the peer has closed, 0x80072EF1 when the program closes meanwhile, RO_E_CLOSED afterwards; where the connection
-        broke, ConnectionAbortedError and its like. Cancellation: *nothing happened*, *retry safe*: no message is lost.
+        Errors: E_ILLEGAL_METHOD_CALL where `message_received` has a handler, and in PARTIAL_MESSAGE mode; 0x80072F83
+        behind the last message when the peer has closed, 0x80072EF1 when the program closes meanwhile, RO_E_CLOSED
+        afterwards; where the connection broke, ConnectionAbortedError and its like. Cancellation: *nothing happened*,
+        *retry safe*: no message is lost.
         """
         return self._receive(_RECEIVE)  # type: ignore[no-any-return]
 
-    def _receive(self, options: int) -> Any:
+    def receive_part(self) -> IAsyncOperation[MessagePart]:
+        """The next part of a message, where `receive_mode` is PARTIAL_MESSAGE; else as `receive`.
+
+        Errors: E_ILLEGAL_METHOD_CALL in the other mode; else as `receive`. Cancellation: *nothing happened*,
+        *retry safe*: no part is lost.
+        """
+        return self._receive(_RECEIVE, partial=True)  # type: ignore[no-any-return]
+
+    def _receive(self, options: int, *, partial: bool = False) -> Any:
         link = self._link
+        if link.partial != partial and not link.left:
+            hint = "in parts: use receive_part()" if link.partial else "whole: use receive()"
+            raise errors.illegal_call(f"{self}: receiving in the other receive_mode", f"messages come {hint}")
         if link.home.on_home_thread():
             return link.receive(options)
 
@@ -255,41 +219,13 @@ class MessageFace:
 
         Errors: else as `receive`. Cancellation: *nothing happened*, *retry safe*: no message is lost.
         """
-        if self._link.home.on_home_thread():
-            return self._link.receive(_NEXT)
-        return run_at_home(self._link.home, self._next_there)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+        link = self._link
+        if link.home.on_home_thread() and not link.partial:
+            return link.receive(_NEXT)
+        return run_at_home(link.home, self._next_there)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
     async def _next_there(self) -> Any:
-        return await self._link.receive(_NEXT)
-
-    def ping(self) -> IAsyncOperation[float]:
-        """Send a ping; gives the seconds until its pong came.
-
-        Errors: WSAENOBUFS where 64 pings wait already; else as `send`. Cancellation: *nothing happened*, *retry safe*.
-        """
-        link = self._link
-        if link.home.on_home_thread():
-            return link.ping()
-
-        async def ping_there() -> Any:
-            return await link.ping()
-
-        return start_operation(link.home, ping_there(), OPERATION)
-
-    @property
-    def close_code(self) -> int:
-        """The code with which it was closed, as `closed` tells it; 0 before, and where the connection broke."""
-        return self._link.close_code
-
-    @property
-    def close_reason(self) -> str:
-        """The reason that the peer gave."""
-        return self._link.close_reason
-
-    @property
-    def latency(self) -> float:
-        """The round trip time of the last answered `ping`, in seconds; 0.0 before."""
-        return self._link.latency
+        return await self._receive(_NEXT)
 
     @property
     def limits(self) -> WebSocketLimits:
@@ -300,96 +236,3 @@ class MessageFace:
     def counters(self) -> WebSocketCounters:
         """What it has done and holds at this moment, or at its end."""
         return web_socket_counters(self._link)
-
-    # -- ending ------------------------------------------------------------------------------------------------------
-
-    @arities(0, 2)
-    def close(self, *arguments: Any) -> None:
-        """Close with an empty close frame, or with a code and a reason; returns at once, a second call does nothing.
-
-        What is queued goes out before. The peer has 10 s to answer; then the connection is cut off, and `closed` tells
-        1006. `aclose()` waits for all that.
-
-        Errors: E_INVALIDARG for other codes than 1000 to 1003, 1007 to 1011 and 3000 to 4999, and for a reason of more
-        than 123 bytes. Source: WinRT IWebSocket.Close.
-        """
-        code, reason = close_arguments(arguments)
-        link = self._link
-        if link.home.dropped or link.home.loop.is_closed():
-            return
-        if link.home.on_home_thread():
-            link.close(code, reason)
-        else:
-            # (Until then it is in use: who has closed it may drop it.)
-            post(link.home, partial(self._close_there, code, reason))
-
-    def _close_there(self, code: int | None, reason: str) -> None:
-        self._link.close(code, reason)
-
-    close_with_status = deprecated_alias("close")
-
-    async def aclose(self) -> None:
-        """`close()` and wait until it is done, the deadlines included.
-
-        Cancellation: *object now broken*: the connection is aborted.
-        """
-        self.close()
-        link = self._link
-        if link.home.dropped or link.stream.is_released():
-            return
-        if get_running_loop() is link.home.loop:
-            await link.stream.wait_closed()
-        else:
-            await run_at_home(link.home, self.aclose)
-
-    def abort(self) -> None:
-        """End at once: the peer sees a reset, what was queued is lost. Never waits; may be called twice."""
-        link = self._link
-        if link.home.dropped:
-            return
-        if link.home.on_home_thread() or not post(link.home, link.abort):
-            link.abort()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-def close_arguments(arguments: tuple[Any, ...]) -> tuple[int | None, str]:
-    """The arguments of `close`, checked: code and reason, None for no code."""
-    if not arguments:
-        return None, ""
-    if len(arguments) != 2:
-        raise invalid_parameter_count()
-    code = check_uint(arguments[0], 16, "code")
-    reason = check_str(arguments[1], "reason")
-    check_close(code, reason)
-    return code, reason
-
-
-async def _await_all(pending: list[tuple[Any, Awaitable[Any]]], report: Callable[[BaseException, Any], object]) -> None:
-    for handler, awaitable in pending:
-        try:
-            await awaitable
-        except Exception as error:  # noqa: BLE001 - a handler is foreign code; reported, once
-            report(error, handler)
-
-
-async def _on_worker(home: Home, sender: object, handler: Callable[[Any, Any], object], args: Any) -> Any:
-    """Call a handler on a worker thread and wait for what it returns."""
-    done = home.loop.create_future()
-
-    def work() -> None:
-        result: object = None
-        try:
-            result = handler(sender, args)
-        except BaseException as error:  # noqa: BLE001 - SystemExit and its like end neither the thread nor the program
-            report_from_worker(home, f"{sender}: handler {handler!r} failed", error)
-        post(home, lambda: None if done.done() else done.set_result(result))
-
-    workers.submit_in_order(sender, work)
-    return await done

@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 from moorings import errors
 from moorings.foundation.operation import OPERATION_WITH_PROGRESS
 from moorings.foundation.projection import (
-    arities,
     check_enum,
     check_uint,
-    deprecated_alias,
     final,
     not_constructible,
 )
 from moorings.foundation.task_operation import start_operation
 from moorings.protocols.web_socket_frames import UNLIMITED
 from moorings.sockets.connection import State, creation_place
-from moorings.sockets.connection_facts import ConnectionFacts
 from moorings.sockets.enums import MessageWebSocketReceiveMode, SocketMessageType
-from moorings.sockets.message_face import MessageFace, MessageSettings, close_arguments
-from moorings.sockets.web_socket_client import NoLink, WebSocketClient, WebSocketConnection
+from moorings.sockets.message_face import MessageFace, MessageSettings
+from moorings.sockets.web_socket_client import NoLink, WebSocketClient, WebSocketClientFacts, WebSocketConnection
 from moorings.sockets.web_socket_control import WebSocketControlMembers
 from moorings.sockets.web_socket_interfaces import (
     IWebSocket,
@@ -35,15 +32,15 @@ from moorings.sockets.web_socket_interfaces import (
 from moorings.sockets.web_socket_settings import WebSocketSizes, deflate_settings, make_link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from moorings.engine.web_socket import WebSocketLink
     from moorings.foundation.async_info import IAsyncOperationWithProgress
     from moorings.foundation.events import EventRegistrationToken
     from moorings.foundation.scalars import ReadableBuffer
-    from moorings.protocols.web_socket_headers import Header
     from moorings.sockets.connection import Lifeline
     from moorings.sockets.web_socket_opening import Opened
+    from moorings.sockets.web_socket_settings import WebSocketCompression
 
 #: The `max_message_size` that stands for any.
 ANY_SIZE = 0xFFFFFFFF
@@ -73,6 +70,7 @@ RULES = {
     "send_nonfinal_frame_async": _OPEN,
     "send": _OPEN,
     "receive": _OPEN,
+    "receive_part": _OPEN,
     "ping": _OPEN,
     "close": _ALWAYS,
     "aclose": _ALWAYS,
@@ -92,9 +90,10 @@ class MessageWebSocketControl(WebSocketControlMembers, IWebSocketControl2, IWebS
     Source: WinRT MessageWebSocketControl.
     """
 
-    __slots__ = ("_connection", "_max_message_size", "_settings")
+    __slots__ = ("_connection", "_max_message_size", "_receive_mode", "_settings")
     _settings: MessageSettings
     _max_message_size: int
+    _receive_mode: MessageWebSocketReceiveMode
 
     @property
     def message_type(self) -> SocketMessageType:
@@ -127,11 +126,12 @@ class MessageWebSocketControl(WebSocketControlMembers, IWebSocketControl2, IWebS
 
     @property
     def receive_mode(self) -> MessageWebSocketReceiveMode:
-        """FULL_MESSAGE: each event of `message_received` is a whole message.
+        """FULL_MESSAGE (default): each event of `message_received` is a whole message.
 
-        Errors: E_NOTIMPL for PARTIAL_MESSAGE.
+        PARTIAL_MESSAGE: each is a part of one, as it came, and the last part says that it is; without a handler
+        `receive_part()` gives them.
         """
-        return MessageWebSocketReceiveMode.FULL_MESSAGE
+        return self._receive_mode
 
     @receive_mode.setter
     def receive_mode(self, value: MessageWebSocketReceiveMode) -> None:
@@ -139,30 +139,33 @@ class MessageWebSocketControl(WebSocketControlMembers, IWebSocketControl2, IWebS
         if mode not in tuple(MessageWebSocketReceiveMode):
             raise errors.invalid_argument(f"receive_mode {int(mode)} is not known")
         self._require_new("receive_mode")
-        if mode == MessageWebSocketReceiveMode.PARTIAL_MESSAGE:
-            raise errors.not_implemented("control.receive_mode PARTIAL_MESSAGE", "parts of messages")
+        self._receive_mode = mode
+
+    @property
+    def compression(self) -> WebSocketCompression | bool:
+        """Whether, and how, messages may be compressed (permessage-deflate, RFC 7692), if the server agrees.
+
+        Default False; True is a WebSocketCompression with its defaults. Not in WinRT. Errors: TypeError; E_INVALIDARG
+        for numbers out of range.
+        """
+        return self._connection.compression
+
+    @compression.setter
+    def compression(self, value: WebSocketCompression | bool) -> None:
+        deflate_settings(value, True)
+        self._require_new("compression")
+        self._connection.compression = value
 
 
 @final
 @not_constructible
-class MessageWebSocketInformation(ConnectionFacts, IWebSocketInformation2, IWebSocketInformation):
+class MessageWebSocketInformation(WebSocketClientFacts, IWebSocketInformation2, IWebSocketInformation):
     """What there is to know about a MessageWebSocket, in any state, also after its end and after a failed connect.
 
     Beside WinRT's members it has those of a StreamSocket's connection. Source: WinRT MessageWebSocketInformation.
     """
 
-    __slots__ = ("_connection",)  # pyright: ignore[reportIncompatibleVariableOverride]
-    _connection: WebSocketConnection  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    @property
-    def protocol(self) -> str:
-        """The subprotocol that the server chose; "" before, and where it chose none."""
-        return self._connection.protocol
-
-    @property
-    def response_headers(self) -> Sequence[Header]:
-        """The headers of the server's answer, names in lower case; empty before it. Not in WinRT."""
-        return self._connection.response_headers
+    __slots__ = ("_connection",)
 
 
 @final
@@ -198,6 +201,7 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
         control._connection = connection
         control._settings = self._settings
         control._max_message_size = ANY_SIZE
+        control._receive_mode = MessageWebSocketReceiveMode.FULL_MESSAGE
         self._information = object.__new__(MessageWebSocketInformation)
         self._information._connection = connection
 
@@ -209,16 +213,13 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
         limit = self._control._max_message_size
         sizes = WebSocketSizes(UNLIMITED if limit == ANY_SIZE else limit)
         settings = deflate_settings(connection.compression, True)
-        link = make_link(opened.stream, True, sizes, agreed=opened.accepted.deflate, settings=settings)
+        partial = self._control._receive_mode == MessageWebSocketReceiveMode.PARTIAL_MESSAGE
+        agreed = opened.accepted.deflate
+        link = make_link(opened.stream, True, sizes, agreed=agreed, settings=settings, partial=partial)
         self._take_link(link)
         if self._message_event:
             self._hand_out()
-        link.start(
-            opened.accepted.rest,
-            pong_interval=connection.pong_seconds(),
-            ping_interval=connection.ping_interval,
-            ping_timeout=connection.ping_timeout or connection.ping_interval,
-        )
+        link.start(opened.accepted.rest, **connection.intervals())
 
     def _forget(self) -> None:
         self._link.abort()
@@ -299,48 +300,3 @@ class MessageWebSocket(WebSocketClient, MessageFace, IWebSocket):
     def information(self) -> MessageWebSocketInformation:
         """The server, addresses and statistics; the same object each time, readable after the end."""
         return self._information
-
-    # -- ending ------------------------------------------------------------------------------------------------------
-
-    @arities(0, 2)
-    def close(self, *arguments: Any) -> None:
-        """Close with an empty close frame, or with a code and a reason; returns at once, a second call does nothing.
-
-        What is queued goes out before. The server has 10 s to answer; then the connection is cut off, and `closed`
-        tells 1006. `aclose()` waits for all that. A connect under way is cancelled.
-
-        Errors: E_INVALIDARG for other codes than 1000 to 1003, 1007 to 1011 and 3000 to 4999, and for a reason of more
-        than 123 bytes. Source: WinRT MessageWebSocket.Close.
-        """
-        close_arguments(arguments)
-        if isinstance(self._link, NoLink):
-            self._end_unopened()
-            return
-        super().close(*arguments)
-        self._connection.state = State.CLOSED
-
-    close_with_status = deprecated_alias("close")
-
-    async def aclose(self) -> None:
-        """`close()` and wait until it is done, the deadlines included.
-
-        Cancellation: *object now broken*: the connection is aborted.
-        """
-        if isinstance(self._link, NoLink):
-            await self._until_unopened()
-        else:
-            await super().aclose()
-
-    def abort(self) -> None:
-        """End at once: the server sees a reset, what was queued is lost. Never waits; may be called twice."""
-        if isinstance(self._link, NoLink):
-            self._end_unopened()
-            return
-        super().abort()
-        self._connection.state = State.CLOSED
-
-    def __repr__(self) -> str:
-        return f"<{self._connection} {self._connection.state.name.lower()}>"
-
-    def __str__(self) -> str:
-        return f"{self._connection}"

@@ -30,12 +30,10 @@ READ_UNTIL_LIMIT = 65536
 READ_SIZE = 65536
 
 
-class StreamFace:
-    """Mixed into the stream sockets. Called from another loop or thread the methods work on the socket's own loop."""
+class ByteFace:
+    """Reading and writing. Called from another loop or thread the methods work on the socket's own loop."""
 
     __slots__ = ()
-
-    _connection: Connection
 
     def _stream(self, member: str) -> TcpStream:
         raise NotImplementedError
@@ -147,6 +145,14 @@ class StreamFace:
             raise refusal.with_traceback(None)
         if not sent or stream.write_error is not None:
             raise stream.write_error.with_traceback(None)
+
+
+class StreamFace(ByteFace):
+    """Mixed into the stream sockets."""
+
+    __slots__ = ()
+
+    _connection: Connection
 
     def end_writing(self) -> None:
         """Half-close: the peer reads the end of the stream behind what was written; reading goes on."""

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.foundation.closable import IClosable
 from moorings.foundation.projection import Object, check_enum, check_object, final, not_constructible
-from moorings.protocols.web_error_status import hresult_of_http_status
 from moorings.protocols.web_socket_deflate import INFLATION_RATIO_LIMIT
 from moorings.protocols.web_socket_frames import MESSAGE_LIMIT
-from moorings.sockets.enums import SocketMessageType
+from moorings.sockets.enums import MessageWebSocketReceiveMode, SocketMessageType
 from moorings.sockets.message_face import MessageFace, MessageSettings
 from moorings.sockets.stream_socket import StreamSocket
+from moorings.sockets.web_socket_answering import (
+    PING_INTERVAL,
+    PING_TIMEOUT,
+    ServerWebSocketFacts,
+    answer_request,
+    tell_facts,
+)
 from moorings.sockets.web_socket_settings import WebSocketCompression, WebSocketSizes, deflate_settings, make_link
 
 if TYPE_CHECKING:
@@ -24,17 +29,9 @@ if TYPE_CHECKING:
 
     from moorings.engine.web_socket import WebSocketLink
     from moorings.foundation.events import EventRegistrationToken
-    from moorings.names.host_name import HostName
-    from moorings.protocols.web_socket_request import RequestRefused, ServerHandshake, UpgradeRequest
-    from moorings.sockets.statistics import BandwidthStatistics
+    from moorings.protocols.web_socket_request import RequestRefused, UpgradeRequest
 
-#: Seconds in which the head of the request has to come.
-REQUEST_TIMEOUT = 10.0
-#: Seconds without a byte from the client after which it gets a ping, and seconds for the answer.
-PING_INTERVAL = 20.0
-PING_TIMEOUT = 20.0
-
-_PIECE: Final = 4096
+_PARTIAL = MessageWebSocketReceiveMode.PARTIAL_MESSAGE
 
 
 @final
@@ -57,7 +54,7 @@ class ServerMessageWebSocketControl(Object):
 
 @final
 @not_constructible
-class ServerMessageWebSocketInformation(Object):
+class ServerMessageWebSocketInformation(ServerWebSocketFacts, Object):
     """What there is to know about a ServerMessageWebSocket, in any state.
 
     Beside WinRT's members: `request`, the request that opened it, with path, origin and headers, and `user`, what the
@@ -65,27 +62,6 @@ class ServerMessageWebSocketInformation(Object):
     """
 
     __slots__ = ("_protocol", "_socket", "request", "user")
-    _socket: StreamSocket
-    _protocol: str
-    #: The request with which the client opened it.
-    request: UpgradeRequest
-    #: What `approve` knows of the client (`WebSocketApproval.user`); None where there was none.
-    user: Any
-
-    @property
-    def bandwidth_statistics(self) -> BandwidthStatistics:
-        """Bandwidth estimates of the TCP connection, in bits per second; zeros where the kernel does not say."""
-        return self._socket.information.bandwidth_statistics
-
-    @property
-    def local_address(self) -> HostName:
-        """The local IP address."""
-        return self._socket.information.local_address  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-
-    @property
-    def protocol(self) -> str:
-        """The subprotocol that was agreed on, or ""."""
-        return self._protocol
 
 
 @final
@@ -153,6 +129,7 @@ async def accept_web_socket(
     max_inflated_message_size: int | None = None,
     max_inflation_ratio: int = INFLATION_RATIO_LIMIT,
     compression: WebSocketCompression | bool = False,
+    receive_mode: MessageWebSocketReceiveMode = MessageWebSocketReceiveMode.FULL_MESSAGE,
     headers: Sequence[tuple[str, str]] = (),
     ping_interval: float = PING_INTERVAL,
     ping_timeout: float = PING_TIMEOUT,
@@ -169,50 +146,29 @@ async def accept_web_socket(
     `compression`: whether, and how, permessage-deflate is agreed on with a client that offers it. After `ping_interval`
     seconds (20, 0 is never) without a byte the client gets a ping, and has `ping_timeout` seconds (20) to answer.
 
+    `receive_mode` PARTIAL_MESSAGE: each event, and what `receive_part` gives, is a part of a message as it came; limits
+    on the size of messages count for all parts together.
+
     What is no such request is answered as HTTP says, the socket closed, and the error of the answer raised:
     0x80190000 + status. Errors: also those of reading; TimeoutError where the request does not come; E_INVALIDARG for
     sizes and settings of compression out of range.
     Cancellation: *object now broken*: the socket is aborted.
     """
-    from moorings.protocols import web_socket_request as codec  # noqa: PLC0415 (only who uses WebSockets pays for h11)
-
     check_object(socket, StreamSocket, "socket")
     sizes = WebSocketSizes(max_message_size, max_frame_size, max_inflated_message_size, max_inflation_ratio).check()
     deflate = deflate_settings(compression, False)
-    stream = socket._stream("accept_web_socket")
-    judged: UpgradeRequest | RequestRefused
-    try:
-        if request is None:
-            async with asyncio.timeout(REQUEST_TIMEOUT):
-                judged = await read_request(socket, codec.ServerHandshake())
-        else:
-            judged = request
-        if isinstance(judged, codec.UpgradeRequest) and origins is not None and judged.origin not in origins:
-            judged = codec.refuse_request(403, f"The origin {judged.origin} may not connect.")
-        if isinstance(judged, codec.RequestRefused):
-            await socket.write(judged.answer)
-            await socket.aclose()
-            reason = f"{socket._connection}: the request was answered with {judged.status}: {judged.text}"
-            raise errors.make(hresult_of_http_status(judged.status), reason)
-        chosen = codec.choose_subprotocol(judged.subprotocols, subprotocols)
-        accepted = judged.accept(subprotocol=chosen, deflate=deflate, headers=headers)
-        await socket.write(accepted.answer)
-    except BaseException:
-        socket.abort()
-        raise
-    link = make_link(stream, False, sizes, agreed=accepted.deflate, settings=deflate)
-    return opened_web_socket(socket, link, judged, chosen, ping_interval, ping_timeout)
-
-
-async def read_request(socket: StreamSocket, handshake: ServerHandshake) -> UpgradeRequest | RequestRefused:
-    """Read the head of a request. Errors: those of reading; ConnectionAbortedError where it ends before."""
-    while True:
-        data = await socket.read(_PIECE)
-        if not data:
-            raise errors.aborted(f"{socket._connection} ended before its request was complete")
-        judged = handshake.receive(data)
-        if judged is not None:
-            return judged
+    mode = check_enum(receive_mode, MessageWebSocketReceiveMode, "receive_mode")
+    answered = await answer_request(
+        socket,
+        "accept_web_socket",
+        request=request,
+        subprotocols=subprotocols,
+        origins=origins,
+        headers=headers,
+        deflate=deflate,
+    )
+    link = make_link(answered.stream, False, sizes, agreed=answered.deflate, settings=deflate, partial=mode == _PARTIAL)
+    return opened_web_socket(socket, link, answered.request, answered.protocol, ping_interval, ping_timeout)
 
 
 def opened_web_socket(
@@ -230,10 +186,7 @@ def opened_web_socket(
     made._prepare_face(link)
     made._socket = socket
     control._settings = made._settings
-    information._socket = socket
-    information._protocol = protocol
-    information.request = request
-    information.user = None
+    tell_facts(information, socket, request, protocol)
     made._control = control
     made._information = information
     link.start(request.rest, ping_interval=ping_interval, ping_timeout=ping_timeout)

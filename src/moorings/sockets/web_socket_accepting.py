@@ -37,14 +37,9 @@ from moorings.protocols.web_socket_close import CloseCode, check_close
 from moorings.protocols.web_socket_frames import MESSAGE_LIMIT
 from moorings.sockets.accepting import ITERATION_QUEUE, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.connection import State, post
-from moorings.sockets.message_face import _on_worker
-from moorings.sockets.server_message_web_socket import (
-    PING_INTERVAL,
-    PING_TIMEOUT,
-    REQUEST_TIMEOUT,
-    accept_web_socket,
-    read_request,
-)
+from moorings.sockets.server_message_web_socket import accept_web_socket
+from moorings.sockets.web_socket_answering import PING_INTERVAL, PING_TIMEOUT, REQUEST_TIMEOUT, read_request
+from moorings.sockets.web_socket_face import on_worker
 from moorings.sockets.web_socket_listener_objects import (
     WebSocketApproval,
     approval_of,
@@ -282,7 +277,7 @@ class WebSocketAccepting:
     async def _ask(self, hook: Callable[[Any], object], subject: object) -> Any:
         """Call a hook of the program, which may be `async`, or block in a plain script."""
         if self.home.background and not runs_on_worker(hook):
-            answer = await _on_worker(self.home, self, lambda _sender, given: hook(given), subject)
+            answer = await on_worker(self.home, self, lambda _sender, given: hook(given), subject)
         else:
             answer = hook(subject)
         if isinstance(answer, Awaitable):

@@ -18,8 +18,9 @@ from moorings.protocols.web_error_status import hresult_of_http_status
 from moorings.protocols.web_socket_frames import MESSAGE_LIMIT
 from moorings.protocols.web_socket_headers import as_text, header_values, request_header
 from moorings.sockets.connection import Lifeline, creation_place
-from moorings.sockets.server_message_web_socket import REQUEST_TIMEOUT, ServerMessageWebSocket, opened_web_socket
+from moorings.sockets.server_message_web_socket import ServerMessageWebSocket, opened_web_socket
 from moorings.sockets.statistics import BandwidthStatistics
+from moorings.sockets.web_socket_answering import REQUEST_TIMEOUT
 from moorings.sockets.web_socket_settings import WebSocketSizes
 
 if TYPE_CHECKING:

@@ -23,10 +23,19 @@ from typing import TYPE_CHECKING, Any, Final
 from moorings import errors
 from moorings.foundation.at_home import run_at_home
 from moorings.foundation.home import current_home
-from moorings.foundation.projection import Object, check_object, check_str, final, not_constructible
+from moorings.foundation.projection import (
+    Object,
+    arities,
+    check_object,
+    check_str,
+    deprecated_alias,
+    final,
+    not_constructible,
+)
 from moorings.foundation.task_operation import Kind, start_operation
 from moorings.foundation.uri import Uri
 from moorings.sockets.connection import Connection, Lifeline, Settings, State, require, start
+from moorings.sockets.connection_facts import ConnectionFacts
 from moorings.sockets.server_validation import (
     ServerValidationEvent,
     ServerValidationMembers,
@@ -34,11 +43,12 @@ from moorings.sockets.server_validation import (
     decide,
     validation_event_of,
 )
+from moorings.sockets.web_socket_face import WebSocketFace, close_arguments
 from moorings.sockets.web_socket_opening import CONNECT_TIMEOUT, WebSocketOpening, WebSocketRequest
 from moorings.sockets.web_socket_settings import deflate_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from moorings.certificates.credentials import PasswordCredential
     from moorings.foundation.async_info import IAsyncAction
@@ -55,6 +65,7 @@ __all__ = [
     "PONG_INTERVAL_FLOOR",
     "NoLink",
     "WebSocketClient",
+    "WebSocketClientFacts",
     "WebSocketConnection",
     "WebSocketServerCustomValidationRequestedEventArgs",
 ]
@@ -129,6 +140,14 @@ class WebSocketConnection(Connection):
             None if credential is None else (credential.user_name, credential.password),
         )
 
+    def intervals(self) -> dict[str, float]:
+        """What the link is to be started with."""
+        return {
+            "pong_interval": self.pong_seconds(),
+            "ping_interval": self.ping_interval,
+            "ping_timeout": self.ping_timeout or self.ping_interval,
+        }
+
     def pong_seconds(self) -> float:
         """The interval of unsolicited pongs as it will be; 0 is off."""
         wanted = self.pong_interval.total_seconds()
@@ -181,7 +200,24 @@ class NoLink:
         return errors.illegal_call(f"{connection}: used while it is {state.name.lower()}", HINTS[state])
 
 
-class WebSocketClient(ServerValidationEvent):
+class WebSocketClientFacts(ConnectionFacts):
+    """What the information objects of both client classes have."""
+
+    __slots__ = ()
+    _connection: WebSocketConnection  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def protocol(self) -> str:
+        """The subprotocol that the server chose; "" before, and where it chose none."""
+        return self._connection.protocol
+
+    @property
+    def response_headers(self) -> Sequence[Header]:
+        """The headers of the server's answer, names in lower case; empty before it. Not in WinRT."""
+        return self._connection.response_headers
+
+
+class WebSocketClient(ServerValidationEvent, WebSocketFace):
     """Mixed into the client classes. The link is theirs."""
 
     __slots__ = ()
@@ -303,6 +339,43 @@ class WebSocketClient(ServerValidationEvent):
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
+    @arities(0, 2)
+    def close(self, *arguments: Any) -> None:
+        """Close with an empty close frame, or with a code and a reason; returns at once, a second call does nothing.
+
+        What is queued goes out before. The server has 10 s to answer; then the connection is cut off, and `closed`
+        tells 1006. `aclose()` waits for all that. A connect under way is cancelled.
+
+        Errors: E_INVALIDARG for other codes than 1000 to 1003, 1007 to 1011 and 3000 to 4999, and for a reason of more
+        than 123 bytes. Source: WinRT MessageWebSocket.Close.
+        """
+        close_arguments(arguments)
+        if isinstance(self._link, NoLink):
+            self._end_unopened()
+            return
+        super().close(*arguments)
+        self._connection.state = State.CLOSED
+
+    close_with_status = deprecated_alias("close")
+
+    async def aclose(self) -> None:
+        """`close()` and wait until it is done, the deadlines included.
+
+        Cancellation: *object now broken*: the connection is aborted.
+        """
+        if isinstance(self._link, NoLink):
+            await self._until_unopened()
+        else:
+            await super().aclose()
+
+    def abort(self) -> None:
+        """End at once: the server sees a reset, what was queued is lost. Never waits; may be called twice."""
+        if isinstance(self._link, NoLink):
+            self._end_unopened()
+            return
+        super().abort()
+        self._connection.state = State.CLOSED
+
     def _end_unopened(self) -> None:
         """`close()` where nothing is open: a connect under way is cancelled."""
         connection = self._connection
@@ -324,6 +397,12 @@ class WebSocketClient(ServerValidationEvent):
             await _ended(operation)
         else:
             await run_at_home(home, lambda: _ended(operation))
+
+    def __repr__(self) -> str:
+        return f"<{self._connection} {self._connection.state.name.lower()}>"
+
+    def __str__(self) -> str:
+        return f"{self._connection}"
 
 
 async def _ended(operation: Operation) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from moorings.certificates.credentials import PasswordCredential
 from moorings.protocols.web_socket_frames import MESSAGE_LIMIT
 from moorings.sockets.message_web_socket import MessageWebSocket
-from moorings.sockets.server_message_web_socket import PING_INTERVAL, PING_TIMEOUT
+from moorings.sockets.web_socket_answering import PING_INTERVAL, PING_TIMEOUT
 
 if TYPE_CHECKING:
     from moorings.sockets.web_socket_settings import WebSocketCompression

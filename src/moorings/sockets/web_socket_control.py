@@ -14,13 +14,11 @@ from moorings.foundation.projection import check_float, check_optional, check_st
 from moorings.sockets.connection import State, require_new
 from moorings.sockets.stream_socket_control import check_buffer_size
 from moorings.sockets.tls_control import TlsControlMembers
-from moorings.sockets.web_socket_settings import deflate_settings
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence
 
     from moorings.sockets.web_socket_client import WebSocketConnection
-    from moorings.sockets.web_socket_settings import WebSocketCompression
 
 __all__ = ["WebSocketControlMembers"]
 
@@ -116,21 +114,6 @@ class WebSocketControlMembers(TlsControlMembers):
         return self._connection.pong_interval_in_use
 
     # -- not in WinRT ------------------------------------------------------------------------------------------------
-
-    @property
-    def compression(self) -> WebSocketCompression | bool:
-        """Whether, and how, messages may be compressed (permessage-deflate, RFC 7692), if the server agrees.
-
-        Default False; True is a WebSocketCompression with its defaults. Not in WinRT. Errors: TypeError; E_INVALIDARG
-        for numbers out of range.
-        """
-        return self._connection.compression
-
-    @compression.setter
-    def compression(self, value: WebSocketCompression | bool) -> None:
-        deflate_settings(value, True)
-        self._require_new("compression")
-        self._connection.compression = value
 
     @property
     def ping_interval(self) -> float:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings.foundation.projection import Object, final, not_constructible
 from moorings.sockets.enums import SocketMessageType
@@ -17,15 +17,33 @@ if TYPE_CHECKING:
 
 _BINARY = SocketMessageType.BINARY
 _UTF8 = SocketMessageType.UTF8
+_TEXT = 1
+
+
+class MessagePart(NamedTuple):
+    """A part of a message, as it came: what a WebSocket receives whose `receive_mode` is PARTIAL_MESSAGE."""
+
+    message_type: SocketMessageType
+    """Whether the message is text (UTF8) or BINARY: the same in all its parts."""
+    data: bytes
+    """Its bytes; of text they may end in the middle of a character. Only the last part of a message may be empty."""
+    is_message_complete: bool
+    """Whether it is the last one of its message."""
+
+
+def make_part(found: tuple[int, bytes, bool]) -> MessagePart:
+    """The part that the parser has found."""
+    kind, data, is_final = found
+    return MessagePart(_UTF8 if kind == _TEXT else _BINARY, data, is_final)
 
 
 @final
 @not_constructible
 class MessageWebSocketMessageReceivedEventArgs(Object):
-    """One message of a WebSocket, or the failure that ended it (`error` is set then, and the readers raise it).
+    """One message of a WebSocket, or a part of one, or the failure that ended it.
 
-    Beside WinRT's members it has the Python face: `data`, str or bytes. It stays valid as long as it is kept. Source:
-    WinRT MessageWebSocketMessageReceivedEventArgs.
+    For a failure `error` is set, and the readers raise it. Beside WinRT's members there is the Python face: `data`, str
+    or bytes. It stays valid as long as it is kept. Source: WinRT MessageWebSocketMessageReceivedEventArgs.
     """
 
     __slots__ = ("_complete", "_kind", "_payload", "_reader", "error")
@@ -38,7 +56,7 @@ class MessageWebSocketMessageReceivedEventArgs(Object):
 
     @property
     def data(self) -> str | bytes:
-        """The message: str where it is text, else bytes. Raises what `get_data_reader` raises."""
+        """The message: str where it is text, else bytes, as parts always are. Raises what `get_data_reader` raises."""
         if self.error is not None:
             raise self.error.with_traceback(None)
         return self._payload
@@ -48,7 +66,7 @@ class MessageWebSocketMessageReceivedEventArgs(Object):
         return payload.encode() if isinstance(payload, str) else payload
 
     def get_data_reader(self) -> DataReader:
-        """A DataReader with the whole message loaded (text as UTF-8); the same one each time.
+        """A DataReader with the whole message, or the part, loaded (text as UTF-8); the same one each time.
 
         Errors: where the event stands for a failure, that failure: 0x80072EFE (ConnectionAbortedError) where the
         connection ended without a close frame, 0x80072EFF (ConnectionResetError), 0x83760002 where the peer broke the
@@ -74,21 +92,26 @@ class MessageWebSocketMessageReceivedEventArgs(Object):
 
     @property
     def is_message_complete(self) -> bool:
-        """True for a whole message; False for a failure."""
+        """True for a whole message, and for the last part of one; False for the other parts, and for a failure."""
         return self._complete
 
     def __repr__(self) -> str:
         if self.error is not None:
             return f"<message error {self.error}>"
-        return f"<{self._kind.name} message of {len(self._payload)} {'characters' if self._kind else 'bytes'}>"
+        unit = "characters" if isinstance(self._payload, str) else "bytes"
+        what = "message" if self._complete else "part"
+        return f"<{self._kind.name} {what} of {len(self._payload)} {unit}>"
 
 
-def message_args(payload: str | bytes) -> MessageWebSocketMessageReceivedEventArgs:
-    """The arguments for a whole message."""
+def message_args(payload: str | bytes | MessagePart) -> MessageWebSocketMessageReceivedEventArgs:
+    """The arguments for a whole message, or for a part."""
     args = object.__new__(MessageWebSocketMessageReceivedEventArgs)
-    args._payload = payload
-    args._kind = _UTF8 if type(payload) is str else _BINARY
-    args._complete = True
+    if isinstance(payload, MessagePart):
+        args._kind, args._payload, args._complete = payload
+    else:
+        args._payload = payload
+        args._kind = _UTF8 if type(payload) is str else _BINARY
+        args._complete = True
     args._reader = None
     args.error = None
     return args

@@ -11,6 +11,7 @@ from moorings.sockets.connection import post
 from moorings.sockets.limits import StreamLimits, check_bytes
 
 if TYPE_CHECKING:
+    from moorings.engine.tcp_stream import TcpStream
     from moorings.engine.web_socket import WebSocketLink
 
 
@@ -69,8 +70,9 @@ class WebSocketLimits(StreamLimits):
 
     __slots__ = ("_link",)
 
-    def __init__(self, link: WebSocketLink) -> None:
-        StreamLimits.__init__(self, link.stream)
+    def __init__(self, link: WebSocketLink, stream: TcpStream | None = None) -> None:
+        """`stream` has the queue of writes, and the deadline for it, where that is not the link's."""
+        StreamLimits.__init__(self, link.stream if stream is None else stream)
         self._link = link
 
     @property

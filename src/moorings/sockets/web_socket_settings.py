@@ -8,6 +8,7 @@ from moorings import errors
 from moorings.engine.web_socket import WebSocketLink
 from moorings.protocols.web_socket_deflate import INFLATION_RATIO_LIMIT, DeflateSettings, make_codecs
 from moorings.protocols.web_socket_frames import MESSAGE_LIMIT, UNLIMITED
+from moorings.sockets.web_socket_events import make_part
 
 if TYPE_CHECKING:
     from moorings.engine.tcp_stream import TcpStream
@@ -89,13 +90,16 @@ def make_link(
     settings: DeflateSettings | None = None,
     partial: bool = False,
 ) -> WebSocketLink:
-    """The engine's WebSocket over a stream whose opening handshake is done; `agreed` is what it gave."""
+    """The engine's WebSocket over a stream whose opening handshake is done; `agreed` is what it gave.
+
+    `partial`: messages come in parts, as `MessagePart`.
+    """
     message = sizes.max_message_size
     inflated = sizes.max_inflated_message_size
     if inflated is None:
         inflated = message
     inflater, deflater = make_codecs(agreed, is_client, settings, limit=inflated, ratio_limit=sizes.max_inflation_ratio)
-    return WebSocketLink(
+    link = WebSocketLink(
         stream,
         is_client,
         partial=partial,
@@ -104,3 +108,6 @@ def make_link(
         inflater=inflater,
         deflater=deflater,
     )
+    if partial:
+        link.make_part = make_part
+    return link

@@ -85,7 +85,6 @@ TWO_WAY_CHECKS: tuple[Check, ...] = (
     transfer_checks.both_directions_at_once,
     transfer_checks.echo,
     cancelling_checks.read_timeouts_keep_the_connection,
-    cancelling_checks.cancel_io_keeps_the_connection,
 )
 
 #: One direction may end before the other.
@@ -99,6 +98,7 @@ HALF_CLOSE_CHECKS: tuple[Check, ...] = (
 TRANSPORT_CHECKS: tuple[Check, ...] = (
     transfer_checks.overlapping_reads_keep_their_order,
     ending_checks.unread_data_at_close_resets,
+    cancelling_checks.cancel_io_keeps_the_connection,
 )
 
 #: Everything that a StreamSocket must do.

@@ -46,6 +46,10 @@ from moorings.sockets.server_message_web_socket import (
     ServerMessageWebSocketControl,
     ServerMessageWebSocketInformation,
 )
+from moorings.sockets.server_stream_web_socket import (
+    ServerStreamWebSocket,
+    ServerStreamWebSocketInformation,
+)
 from moorings.sockets.socket_error import (
     SocketError,
 )
@@ -64,6 +68,11 @@ from moorings.sockets.stream_socket_information import (
 )
 from moorings.sockets.stream_socket_listener import (
     StreamSocketListener,
+)
+from moorings.sockets.stream_web_socket import (
+    StreamWebSocket,
+    StreamWebSocketControl,
+    StreamWebSocketInformation,
 )
 from moorings.sockets.web_socket_client import (
     WebSocketServerCustomValidationRequestedEventArgs,
@@ -106,6 +115,8 @@ __all__ = [
     "ServerMessageWebSocket",
     "ServerMessageWebSocketControl",
     "ServerMessageWebSocketInformation",
+    "ServerStreamWebSocket",
+    "ServerStreamWebSocketInformation",
     "SocketActivityConnectedStandbyAction",
     "SocketActivityKind",
     "SocketActivityTriggerReason",
@@ -122,6 +133,9 @@ __all__ = [
     "StreamSocketListenerConnectionReceivedEventArgs",
     "StreamSocketListenerControl",
     "StreamSocketListenerInformation",
+    "StreamWebSocket",
+    "StreamWebSocketControl",
+    "StreamWebSocketInformation",
     "WebSocketClosedEventArgs",
     "WebSocketError",
     "WebSocketServerCustomValidationRequestedEventArgs",
