@@ -60,6 +60,14 @@ async def test_silence_is_probed_first_and_then_judged_with_its_numbers() -> Non
         assert told.closed == []
 
 
+async def test_pings_go_on_after_their_interval_however_long_an_answer_may_take() -> None:
+    async with link_and_peer(client=True, start=False) as (link, peer), asyncio.timeout(PATIENCE):
+        link.start(ping_interval=0.05, ping_timeout=INTERVAL, frame_timeout=0.0)
+        for _ in range(3):
+            assert await peer.next() == ("ping", b"")
+            await peer.send(b"\x8a\x00")
+
+
 async def test_any_byte_that_arrives_is_life() -> None:
     async with link_and_peer(client=False, start=False) as (link, peer):
         link.start(ping_interval=INTERVAL, ping_timeout=TIMEOUT)

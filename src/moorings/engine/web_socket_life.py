@@ -131,7 +131,11 @@ class Liveness:
         if self.pong_interval > 0:
             due.append(self._next_pong)
         if self.ping_interval > 0:
-            due.append(self._probed + self.ping_timeout if self._probed else self._heard + self.ping_interval)
+            if self._probed:  # an answer may come much earlier than it has to: the next ping counts from it
+                next_look = self._link.home.loop.time() + self.ping_interval
+                due.append(min(self._probed + self.ping_timeout, next_look))
+            else:
+                due.append(self._heard + self.ping_interval)
         if self.frame_timeout > 0:
             due.append(self._next_look)
         if not due:
