@@ -289,6 +289,16 @@ def test_other_versions(status: int) -> None:
         assert "version 8, 7 only" in outcome.text
 
 
+@pytest.mark.parametrize("status", [400, 426])
+def test_a_server_of_our_version_that_got_another_request(status: int) -> None:
+    """As behind a proxy that was not told of upgrades."""
+    data = f"HTTP/1.1 {status} x\r\nSec-WebSocket-Version: 8, 13\r\nContent-Length: 0\r\n\r\n".encode()
+    for outcome in outcomes(lambda _: data):
+        assert isinstance(outcome, Refused)
+        assert outcome.hresult == hresult_of_http_status(status)
+        assert "a proxy may have dropped Upgrade" in outcome.text
+
+
 def test_moments_to_retry() -> None:
     def moment(value: str) -> object:
         return Refused(0, "", 503, (("retry-after", value),)).retry_after

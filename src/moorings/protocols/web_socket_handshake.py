@@ -231,9 +231,12 @@ class ClientHandshake:
         headers = as_text(self._response.headers)
         hresult = hresult_of_http_status(status)
         text = f"the server answered {status} {self._response.reason.decode('latin-1')}".rstrip()
-        if status in {400, 426} and header_values(headers, "sec-websocket-version"):
+        versions = header_values(headers, "sec-websocket-version")
+        if status in {400, 426} and "13" in (header_tokens(headers, "sec-websocket-version") or ()):
+            text += ": it speaks our version, but got another request; a proxy may have dropped Upgrade and Connection"
+        elif status in {400, 426} and versions:
             hresult = WEB_SOCKET_E_UNSUPPORTED_VERSION
-            text += f": it speaks version {', '.join(header_values(headers, 'sec-websocket-version'))} only"
+            text += f": it speaks version {', '.join(versions)} only"
         self._outcome = refused = Refused(hresult, text, status, headers, self._body)
         return refused
 
