@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.docs.programs import own_port
 from tests.engine.pairs import until
-from tests.interop.peers_here import needs, program
-from tests.interop.test_tls_openssl import running
+from tests.interop.nginx_process import needs_nginx, nginx
 from tests.sockets.tls_servers import (
     LEVELS,
     LOCALHOST,
@@ -31,13 +27,9 @@ from moorings.certificates.enums import ChainValidationResult as Result
 from winrt.windows.networking.sockets import SocketProtectionLevel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
 
-NGINX = program("nginx")
-#: Debian's nginx has the stream module as a file of its own; others have it built in, or beside the program.
-MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-HAS_MODULE = MODULE.exists()
-pytestmark = needs(NGINX, "nginx with its stream module")
+pytestmark = needs_nginx
 
 TLS13 = SocketProtectionLevel.TLS13
 PROTOCOLS = {"TLS 1.2": "TLSv1.2", "TLS 1.3": "TLSv1.3"}
@@ -53,23 +45,6 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "client.pem").write_bytes(identity_pem(client_identity()))
     bad_leaf().private_key_and_cert_chain_pem.write_to_path(tmp_path / "bad.pem")
     return tmp_path
-
-
-@asynccontextmanager
-async def nginx(files: Path, *servers: str) -> AsyncIterator[list[str]]:
-    """Run it in one process, as this user, with these servers of its stream module; gives their ports."""
-    with ExitStack() as kept:
-        ports = [str(kept.enter_context(own_port())) for _ in servers]
-        blocks = [f"server {{ listen 127.0.0.1:{port}{server} }}" for port, server in zip(ports, servers, strict=True)]
-        head = f"load_module {MODULE};\n" if HAS_MODULE else ""
-        text = "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr notice;\n"
-        text += "events { worker_connections 64; }\nstream {\n" + "\n".join(blocks) + "\n}\n"
-        (files / "nginx.conf").write_text(head + text, encoding="utf-8")
-        assert NGINX is not None
-        command = (NGINX, "-e", "stderr", "-p", files, "-c", "nginx.conf")
-        async with running(*command, cwd=files) as process:
-            await process.until(b"using the .* event method")  # it listens by then
-            yield ports
 
 
 async def echo(connection: StreamSocket) -> None:

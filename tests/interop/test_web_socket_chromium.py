@@ -26,7 +26,6 @@ from tests.interop.web_socket_battery import cases
 from tests.interop.web_socket_pairs import Implementation, Settings, alongside, our_client, our_server, run
 
 import moorings
-from moorings import Uri
 from moorings.protocols.http_answers import HttpAnswer
 
 if TYPE_CHECKING:
@@ -255,8 +254,7 @@ async def test_a_page_that_leaves_says_so() -> None:
 
 async def test_our_client_and_its_own_server() -> None:
     """Its tools are served over a WebSocket, too."""
-    uri = Uri(CHROMIUM_PAGES.url)
-    async with asyncio.timeout(PATIENCE), our_client(uri.port, Settings(), uri.path) as ours:
+    async with asyncio.timeout(PATIENCE), our_client(CHROMIUM_PAGES.url, Settings()) as ours:
         await ours.send(json.dumps({"id": 1, "method": "Browser.getVersion"}))
         assert "Chrom" in json.loads(await ours.receive())["result"]["product"]
         assert await ours.ping() > 0

@@ -14,21 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tests.engine.pairs import PATIENCE
 from tests.engine.tls_pairs import server_certificate
-from tests.sockets.tls_servers import LOCALHOST, trusting
+from tests.sockets.tls_servers import trusts
 
 import moorings
-from moorings import Uri
+from moorings import MessageWebSocket, Uri
 from moorings.certificates.certificate import Certificate
-from moorings.protocols.web_socket_handshake import Accepted, ClientHandshake, target_of
-from moorings.sockets.message_face import MessageFace
-from moorings.sockets.web_socket_settings import WebSocketSizes, deflate_settings, make_link
-from winrt.windows.networking.sockets import SocketProtectionLevel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-
-    from moorings.engine.web_socket import WebSocketLink
 
 Message: TypeAlias = str | bytes
 
@@ -152,49 +146,25 @@ class Implementation(ABC):
         raise NotImplementedError
 
 
-class OurClient(MessageFace):
-    """A client's end with the face that all WebSockets of messages have."""
-
-    __slots__ = ("subprotocol",)
-
-    def __init__(self, link: WebSocketLink, subprotocol: str) -> None:
-        self._prepare_face(link)
-        self.subprotocol = subprotocol
-
-
 class Pair(NamedTuple):
     ours: Any
     theirs: Peer
 
     @property
     def our_subprotocol(self) -> str:
-        ours = self.ours
-        return str(ours.subprotocol if isinstance(ours, OurClient) else ours.information.protocol)
+        return str(self.ours.information.protocol)
 
 
 @asynccontextmanager
-async def our_client(port: int, settings: Settings, path: str = "/") -> AsyncIterator[OurClient]:
-    """Our client, with the opening handshake of the codec."""
-    connection = trusting()
-    level = SocketProtectionLevel.TLS13 if settings.secure else SocketProtectionLevel.PLAIN_SOCKET
-    await connection.connect_async(LOCALHOST, str(port), level)
-    uri = Uri(f"{'wss' if settings.secure else 'ws'}://localhost:{port}{path}")
-    deflate = deflate_settings(settings.our_deflate, True)
-    handshake = ClientHandshake(target_of(uri), subprotocols=settings.our_subprotocols, deflate=deflate)
-    await connection.write(handshake.request)
-    outcome: Any = None
-    while outcome is None:
-        outcome = handshake.receive(await connection.read())
-    assert isinstance(outcome, Accepted), outcome
-    stream: Any = connection._connection.stream
-    sizes = WebSocketSizes(settings.our_limit or ANY_SIZE, None, None, 200).check()
-    link = make_link(stream, True, sizes, agreed=outcome.deflate, settings=deflate)
-    ours = OurClient(link, outcome.subprotocol)
-    link.start(outcome.rest)
-    try:
+async def our_client(url: str, settings: Settings) -> AsyncIterator[MessageWebSocket]:
+    async with MessageWebSocket() as ours:
+        control = ours.control
+        control.trust_anchors = trusts()
+        control.supported_protocols.extend(settings.our_subprotocols)
+        control.max_message_size = settings.our_limit or ANY_SIZE
+        control.compression = settings.our_deflate
+        await ours.connect_async(Uri(url))
         yield ours
-    finally:
-        await ours.aclose()
 
 
 @asynccontextmanager
@@ -248,7 +218,8 @@ class Scene:
             else:
                 server = await kept.enter_async_context(self.implementation.serve(wanted))
                 for _ in range(count):
-                    ours = await kept.enter_async_context(our_client(server.port, wanted))
+                    url = f"{'wss' if wanted.secure else 'ws'}://localhost:{server.port}/"
+                    ours = await kept.enter_async_context(our_client(url, wanted))
                     made.append(Pair(ours, await server.accept()))
             yield made
 
