@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from contextlib import asynccontextmanager
+import signal
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,11 +70,16 @@ class Command:
         self.process.stdin.write(text)
         await self.process.stdin.drain()
 
+    def signal(self, number: int) -> None:
+        """Not by the process object, which would look whether it has ended, and take that from asyncio's watcher."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
     async def end(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        if self.process.returncode is None:
-            self.process.terminate()
+        self.signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
             await self.process.communicate()
 

@@ -131,7 +131,7 @@ async def test_pings_keep_a_connection_alive_that_nginx_would_cut(files: Path) -
 
 async def test_a_reload_leaves_open_connections_alone(files: Path) -> None:
     async with ours_with_nginx_between(files) as (pair, process):
-        process.process.send_signal(signal.SIGHUP)
+        process.signal(signal.SIGHUP)
         await process.until(b"gracefully shutting down")
         await both_ways(pair, ["still here"])
         pair.ours.close(1000, "")
@@ -141,7 +141,7 @@ async def test_a_reload_leaves_open_connections_alone(files: Path) -> None:
 
 async def test_a_stop_ends_them_without_a_close_frame(files: Path) -> None:
     async with ours_with_nginx_between(files) as (pair, process):
-        process.process.terminate()
+        process.signal(signal.SIGTERM)
         for end in (pair.ours, pair.theirs):
             with pytest.raises(ConnectionAbortedError):
                 await end.receive()
