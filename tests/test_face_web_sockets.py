@@ -143,6 +143,25 @@ async def test_handlers_that_are_no_coroutines(blocking: bool) -> None:
         assert await closing_of(client) == (1000, "")
 
 
+async def test_a_blocking_handler_whose_client_leaves_is_not_reported() -> None:
+    async with asyncio.timeout(PATIENCE):
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def handle(web_socket: Any) -> None:
+            try:
+                while True:
+                    web_socket.send(web_socket.receive().get()).get()
+            finally:
+                loop.call_soon_threadsafe(ended.set)
+
+        async with moorings.listen("ws://127.0.0.1:0", moorings.blocking(handle)) as listening:
+            async with client_of(listening.port) as client:
+                await client.send("hello")
+                assert await client.recv() == "hello"
+            await ended.wait()
+
+
 async def test_without_a_handler_it_is_iterated_over() -> None:
     listening = moorings.listen("ws://127.0.0.1:0")
     with pytest.raises(OSError, match="async with"):

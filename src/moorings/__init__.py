@@ -4,7 +4,7 @@ The names most programs need. The rest stands in the rooms, and under `winrt.win
 """
 
 from moorings._native_switch import native_mode  # isort: skip  # first: picks native or pure
-from moorings._face import Listening, ListeningDatagrams, adopt, blocking, connect, listen
+from moorings._face import Listening, adopt, blocking, connect, listen
 from moorings._reconnecting import ConnectionLoss, Reconnecting, reconnecting, worth_retrying
 from moorings.certificates.certificate import Certificate
 from moorings.certificates.credentials import PasswordCredential
@@ -31,6 +31,7 @@ from moorings.protocols.web_error_status import HandshakeRefusedError
 from moorings.sockets.accepting import DrainReport
 from moorings.sockets.broadcasting import Broadcaster, BroadcastResult, broadcast
 from moorings.sockets.datagram_limits import DatagramCounters
+from moorings.sockets.datagram_listening import ListeningDatagrams
 from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs
 from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import (

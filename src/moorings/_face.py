@@ -13,16 +13,14 @@ import functools
 import inspect
 import weakref
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast, overload
 
 from moorings import errors
 from moorings.engine.interface import Detached
-from moorings.foundation.at_home import run_at_home
 from moorings.foundation.background import report_from_worker, workers
 from moorings.foundation.home import current_home
 from moorings.foundation.opening import opening
 from moorings.foundation.operation import ACTION, Operation
-from moorings.foundation.projection import check_float
 from moorings.foundation.uri import Uri
 from moorings.names.host_name import HostName
 from moorings.names.service_names import parse_service_name
@@ -30,28 +28,27 @@ from moorings.protocols.web_error_status import INET_E_TIMEOUT
 from moorings.sockets.accepting import DrainReport, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.adopting_writers import adopt_writer
 from moorings.sockets.connection import post
+from moorings.sockets.datagram_listening import ListeningDatagrams
 from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import SocketProtectionLevel
-from moorings.sockets.listening import ListeningMembers
+from moorings.sockets.listening import ListeningMembers, check_patience
 from moorings.sockets.message_web_socket import MessageWebSocket
+from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
 from moorings.sockets.server_validation import ServerValidationMembers, approving
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
+from moorings.sockets.web_socket_accepting import only_ended
 from moorings.sockets.web_socket_connecting import new_web_socket
 from moorings.sockets.web_socket_listener import WebSocketListener
 from moorings.sockets.web_socket_listening import ListeningWebSockets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable
-    from types import TracebackType
+    from collections.abc import Callable, Iterable
 
     from moorings.certificates.enums import ChainValidationResult
-    from moorings.foundation.async_info import IAsyncOperationWithProgress
-    from moorings.sockets.datagram_limits import DatagramCounters, DatagramLimits
     from moorings.sockets.datagram_messages import DatagramSocketMessageReceivedEventArgs as Message
     from moorings.sockets.listener_objects import StreamSocketListenerConnectionReceivedEventArgs as Args
-    from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
     from moorings.sockets.server_validation import StreamSocketServerCustomValidationRequestedEventArgs as Server
     from moorings.sockets.web_socket_connecting import WebSocketConnectOptions
     from moorings.sockets.web_socket_listening import WebSocketListenOptions
@@ -126,11 +123,6 @@ def _split(text: str, url: str) -> tuple[str, str]:
     return host, port
 
 
-def _check_timeout(timeout: float | None, name: str) -> None:
-    if timeout is not None and not check_float(timeout, name) >= 0:
-        raise ValueError(f"{name} must be a number of seconds from 0, or None")
-
-
 @opening
 async def connect(
     url: str,
@@ -180,7 +172,7 @@ async def connect(
     *retry safe*.
     """
     target = _web_target(url) or parse_url(url, listening=False)
-    _check_timeout(timeout, "timeout")
+    check_patience(timeout, "timeout")
     if web_sockets and target.scheme not in _WEB:
         raise TypeError(f"connect() got an unexpected keyword argument {next(iter(web_sockets))!r} for {url!r}")
     names, ignored = check_alpn(alpn), tuple(ignore)
@@ -288,105 +280,6 @@ class Listening(ListeningMembers[StreamSocket, DrainReport]):
         await self.drain(timeout)
 
 
-class ListeningDatagrams:
-    """A bound DatagramSocket as `moorings.listen("udp://...")` gives it: use it with `async with`, or await it.
-
-    `socket` is the DatagramSocket; `send`, `limits` and `counters` are its own. It can be iterated over.
-    """
-
-    def __init__(self, target: Target, handler: Callable[[Message], object] | None, options: _Options) -> None:
-        self._target = target
-        self._options = options
-        self._bound = False
-        self.socket = DatagramSocket()
-        if handler is not None:
-            self.socket.add_message_received(_receiving(handler))
-
-    async def _bind(self) -> Self:
-        if not self._bound:
-            host = HostName(self._target.host) if self._target.host else None
-            await self.socket.bind_endpoint_async(host, self._target.service)
-            self._bound = True
-        return self
-
-    @property
-    def port(self) -> int:
-        """The bound UDP port."""
-        return int(self.socket.information.local_port or 0)
-
-    @property
-    def limits(self) -> DatagramLimits:
-        """The limits of the socket."""
-        return self.socket.limits
-
-    @property
-    def counters(self) -> DatagramCounters:
-        """The counters of the socket."""
-        return self.socket.counters
-
-    def send(
-        self, data: Any, to: tuple[str, int | str] | Message | None = None
-    ) -> IAsyncOperationWithProgress[int, int]:
-        """Send a datagram, as `DatagramSocket.send`."""
-        return self.socket.send(data, to)
-
-    async def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> None:
-        """Send what is queued, receive no more, wait up to `timeout` seconds for handlers to end, cancel the rest.
-
-        Errors: ValueError for a timeout that is no number. Cancellation: *object now broken*: it is closed at once.
-        """
-        _check_timeout(timeout, "timeout")
-        delivery = self.socket._link.delivery
-        try:
-            if delivery is not None:
-                await run_at_home(delivery.home, lambda: delivery.drain(timeout))
-            await self.socket.aclose()
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close the socket; handlers that run go on."""
-        self.socket.close()
-
-    async def serve_forever(self) -> None:
-        """Wait until the socket is closed, through `close()` or `drain()`. Cancellation: *nothing happened*."""
-        delivery = self.socket._link.delivery
-        if delivery is not None:
-            await run_at_home(delivery.home, delivery.until_stopped)
-
-    def __aiter__(self) -> AsyncIterator[Message]:
-        """Iterate over what is received (only without a handler). Ends when the socket is closed."""
-        if not self._bound:
-            hint = "use it with 'async with', or await it first"
-            raise errors.illegal_call("moorings.listen(): it is not bound yet", hint)
-        return self.socket.__aiter__()
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self._bind().__await__()
-
-    async def __aenter__(self) -> Self:
-        return await self._bind()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.drain(0 if kind is not None else self._options.drain_timeout)
-
-    def __repr__(self) -> str:
-        return f"<ListeningDatagrams {self.socket!r}>"
-
-
-def _receiving(handler: Callable[[Message], object]) -> Callable[[object, Message], object]:
-    """An event handler that calls `handler` with each datagram; what the network reports is only counted."""
-
-    def receive(_socket: object, message: Message) -> object:
-        return None if message.error is not None else handler(message)
-
-    if runs_on_worker(handler):
-        mark_as_worker(receive)
-    return receive
-
-
 def _serving(handler: Callable[[StreamSocket], object]) -> Callable[[object, Args], Serving | None]:
     """An event handler that calls `handler` with the connection, and lets the connection end with it."""
 
@@ -483,7 +376,7 @@ def listen(
     """
     if handler is not None and not callable(handler):
         raise TypeError("handler must be callable")
-    _check_timeout(drain_timeout, "drain_timeout")
+    check_patience(drain_timeout, "drain_timeout")
     target = parse_url(url, listening=True)
     if target.scheme in {"ws", "wss"}:
         made = ListeningWebSockets((target.host, target.service), target.path, handler, drain_timeout, web_sockets)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -506,7 +399,7 @@ def listen(
     if target.scheme == "udp":
         if max_connections is not None:
             raise errors.invalid_argument(f"{url!r}: datagrams have no connections, hence no max_connections")
-        return ListeningDatagrams(target, handler, options)
+        return ListeningDatagrams(target.host, target.service, handler, drain_timeout)
     return Listening(target, handler, options)
 
 
@@ -579,6 +472,8 @@ def blocking(handler: Callable[..., object]) -> Callable[..., object]:
 def _says_that_it_broke(arguments: tuple[Any, ...], error: BaseException) -> bool:
     """Whether `error` is the end of the connection that a handler of `moorings.listen` was given."""
     connection = arguments[0] if arguments else None
+    if isinstance(connection, ServerMessageWebSocket):
+        return only_ended(connection._link, error)
     return isinstance(connection, StreamSocket) and connection._connection.broke_with(error)
 
 

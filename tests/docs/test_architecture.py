@@ -17,7 +17,7 @@ import moorings
 from moorings import EndpointPair, HostName, SocketProtectionLevel, errors
 from moorings.connectivity.network_adapter import NetworkAdapter
 from moorings.connectivity.network_information import NetworkInformation
-from moorings.sockets import stream_socket, stream_socket_listener
+from moorings.sockets import stream_socket, stream_socket_listener, web_socket_listener
 from moorings.sockets.connection import State
 
 if TYPE_CHECKING:
@@ -85,7 +85,11 @@ def test_named_members_exist() -> None:
 
 @pytest.mark.parametrize(
     ("column", "rules"),
-    [("of StreamSocket", stream_socket.RULES), ("of StreamSocketListener", stream_socket_listener.RULES)],
+    [
+        ("of StreamSocket", stream_socket.RULES),
+        ("of StreamSocketListener", stream_socket_listener.RULES),
+        ("of WebSocketListener", web_socket_listener.RULES),
+    ],
 )
 def test_states(column: str, rules: dict[str, frozenset[State]]) -> None:
     written: dict[str, frozenset[State]] = {}

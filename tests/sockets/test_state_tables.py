@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.engine.pairs import PATIENCE, receive
 from tests.sockets.peers import client_of, code, plain_listener, port_of
+from tests.sockets.web_socket_peers import client_of as web_socket_client
 
-from moorings import errors
-from moorings.sockets import stream_socket, stream_socket_listener
+from moorings import WebSocketListener, errors
+from moorings.sockets import stream_socket, stream_socket_listener, web_socket_listener
 from moorings.sockets.connection import State
 from winrt.windows.networking import EndpointPair, HostName
 from winrt.windows.networking.sockets import SocketProtectionLevel, StreamSocket, StreamSocketListener
@@ -92,7 +93,29 @@ LISTENER_CALLS: dict[str, Callable[[StreamSocketListener], Any]] = {
     "handshakes_failed": lambda listener: listener.handshakes_failed,
 }
 
-MODULES = {"StreamSocket": stream_socket, "StreamSocketListener": stream_socket_listener}
+WEB_SOCKET_LISTENER_CALLS: dict[str, Callable[[WebSocketListener], Any]] = {
+    "bind_endpoint_async": lambda listener: listener.bind_endpoint_async(HostName("127.0.0.1"), ""),
+    "bind_service_name_async": lambda listener: listener.bind_service_name_async(""),
+    "add_route": lambda listener: listener.add_route("/", print),
+    "add_handler": lambda listener: listener.add_handler(print),
+    "add_connection_received": lambda listener: listener.add_connection_received(lambda _sender, _args: None),
+    "remove_connection_received": lambda listener: listener.remove_connection_received(1),  # type: ignore[arg-type]
+    "async for": aiter,
+    "approve": lambda listener: setattr(listener, "approve", None),
+    "http": lambda listener: setattr(listener, "http", None),
+    "control": lambda listener: listener.control.origins,
+    "information": lambda listener: listener.information.counters,
+    "open_connections": lambda listener: listener.open_connections,
+    "stop_accepting": lambda listener: listener.stop_accepting(),
+    "drain": lambda listener: listener.drain(0),
+    "close": lambda listener: listener.close(),
+}
+
+MODULES = {
+    "StreamSocket": stream_socket,
+    "StreamSocketListener": stream_socket_listener,
+    "WebSocketListener": web_socket_listener,
+}
 
 
 def cases(rules: Mapping[str, frozenset[State]]) -> list[tuple[str, State]]:
@@ -128,6 +151,7 @@ def test_the_tables_name_every_public_member() -> None:
         assert members - aliases - other == set(module.RULES) - {"async for"}
     assert set(SOCKET_CALLS) == set(stream_socket.RULES)
     assert set(LISTENER_CALLS) == set(stream_socket_listener.RULES)
+    assert set(WEB_SOCKET_LISTENER_CALLS) == set(web_socket_listener.RULES)
 
 
 # -- StreamSocket ----------------------------------------------------------------------------------------------------
@@ -272,6 +296,32 @@ async def check_that_listener_works(listener: StreamSocketListener, state: State
     await (listener.bind_service_name_async("") if state == State.NEW else binding or asyncio.sleep(0))
     with client_of(listener):
         (await anext(aiter(listener))).abort()
+
+
+# -- WebSocketListener -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("member", "state"), cases(web_socket_listener.RULES))
+async def test_web_socket_listener(member: str, state: State) -> None:
+    listener = WebSocketListener()
+    binding: Any = None
+    if state == State.CLOSED:
+        listener.close()
+    if state in {State.BUSY, State.OPEN}:
+        binding = listener.bind_service_name_async("")
+    if state == State.OPEN:
+        await binding
+    found = await outcome(lambda: WEB_SOCKET_LISTENER_CALLS[member](listener))
+    assert found == expected(web_socket_listener.RULES, member, state)
+    if found and state != State.CLOSED:  # a refused call harms nothing
+        await (listener.bind_service_name_async("") if state == State.NEW else binding or asyncio.sleep(0))
+        taking = aiter(listener)
+        async with web_socket_client(int(listener.information.local_port)) as client:
+            (await anext(taking)).close()
+            await client.wait_closed()
+    listener.close()
+    if binding is not None:
+        await outcome(lambda: binding)
 
 
 # -- forked ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from moorings import errors
 from moorings.foundation.at_home import run_at_home
+from moorings.foundation.projection import check_float
 from moorings.names.host_name import HostName
 from moorings.sockets.tls_settings import as_certificate
 
@@ -20,30 +21,61 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-class ListeningMembers(Generic[C, R]):
-    """A listener that binds with the `async with` block, or with `await`; `C` is what it accepts, `R` its report."""
+def check_patience(timeout: float | None, name: str) -> None:
+    """Errors: TypeError and ValueError for what is neither a number of seconds from 0 nor None."""
+    if timeout is not None and not check_float(timeout, name) >= 0:
+        raise ValueError(f"{name} must be a number of seconds from 0, or None")
 
-    listener: Any
 
-    def __init__(self, listener: Any, host: str, service: str, drain_timeout: float | None) -> None:
-        self.listener = listener
+class BoundMembers:
+    """What binds with the `async with` block, or with `await`, and drains when the block ends."""
+
+    def __init__(self, bound: Any, host: str, service: str, drain_timeout: float | None) -> None:
+        self._bound_object = bound
         self._host = host
         self._service = service
         self._drain_timeout = drain_timeout
         self._bound = False
-        self._report: R | None = None
 
     async def _bind(self) -> Self:
         if not self._bound:
             host = HostName(self._host) if self._host else None
-            await self.listener.bind_endpoint_async(host, self._service)
+            await self._bound_object.bind_endpoint_async(host, self._service)
             self._bound = True
         return self
 
     @property
     def port(self) -> int:
-        """The bound TCP port."""
-        return int(self.listener.information.local_port or 0)
+        """The bound port."""
+        return int(self._bound_object.information.local_port or 0)
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._bind().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self._bind()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._leave(0 if kind is not None else self._drain_timeout)
+
+    async def _leave(self, timeout: float | None) -> None:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._bound_object!r}>"
+
+
+class ListeningMembers(BoundMembers, Generic[C, R]):
+    """A listener: `C` is what it accepts, `R` its report."""
+
+    listener: Any
+
+    def __init__(self, listener: Any, host: str, service: str, drain_timeout: float | None) -> None:
+        super().__init__(listener, host, service, drain_timeout)
+        self.listener = listener
+        self._report: R | None = None
 
     @property
     def open_connections(self) -> int:
@@ -83,20 +115,3 @@ class ListeningMembers(Generic[C, R]):
             raise errors.illegal_call("moorings.listen(): it does not listen yet", hint)
         connections: AsyncIterator[C] = self.listener.__aiter__()
         return connections
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self._bind().__await__()
-
-    async def __aenter__(self) -> Self:
-        return await self._bind()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._leave(0 if kind is not None else self._drain_timeout)
-
-    async def _leave(self, timeout: float | None) -> None:
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.listener!r}>"

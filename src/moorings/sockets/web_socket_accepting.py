@@ -117,12 +117,32 @@ class Ending:
         if cancelled:
             web_socket.abort()
             return True
-        quiet = error is None or self.core.only_ended(web_socket._link, error)
+        quiet = error is None or self._only_ended(error)
         if quiet:
             web_socket.close(int(CloseCode.NORMAL_CLOSURE), "")
         else:
             web_socket.close(int(CloseCode.INTERNAL_ERROR), "")
         return quiet
+
+    def _only_ended(self, error: BaseException) -> bool:
+        link = self.web_socket._link
+        if only_ended(link, error):
+            return True
+        # That it is closed is the program's own mistake, but for a handler whose WebSocket the drain has closed.
+        closed = getattr(error, "winerror", None) == errors.RO_E_CLOSED
+        return closed and any(link is each for each in self.core.told)
+
+
+def only_ended(link: WebSocketLink, error: BaseException) -> bool:
+    """Whether an exception of a handler says no more than that its WebSocket has ended."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(only_ended(link, each) for each in error.exceptions)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+    if not isinstance(error, OSError) or link.stage == _OPEN:
+        return False
+    stream = link.stream
+    if any(error is each for each in (link.error, stream.read_error, stream.write_error)):
+        return True
+    return getattr(error, "winerror", None) in _ENDINGS
 
 
 class WebSocketAccepting:
@@ -394,18 +414,6 @@ class WebSocketAccepting:
             self.accepting._changed()
         else:
             web_socket.close(int(CloseCode.GOING_AWAY), "")  # the last handler was removed meanwhile
-
-    def only_ended(self, link: WebSocketLink, error: BaseException) -> bool:
-        """Whether an exception of a handler says no more than that its WebSocket has ended."""
-        if isinstance(error, BaseExceptionGroup):
-            return all(self.only_ended(link, each) for each in error.exceptions)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
-        if not isinstance(error, OSError) or link.stage == _OPEN:
-            return False
-        code: object = getattr(error, "winerror", None)
-        stream = link.stream
-        if code in _ENDINGS or any(error is each for each in (link.error, stream.read_error, stream.write_error)):
-            return True
-        return code == errors.RO_E_CLOSED and any(link is each for each in self.told)
 
     # -- taking ------------------------------------------------------------------------------------------------------
 

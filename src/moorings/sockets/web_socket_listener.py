@@ -17,8 +17,8 @@ from moorings.foundation.at_home import run_at_home
 from moorings.foundation.closable import IClosable
 from moorings.foundation.events import EventRegistrationToken, EventSource
 from moorings.foundation.projection import final
-from moorings.sockets.connection import State, first_use
-from moorings.sockets.stream_socket_listener import DRAIN_TIMEOUT, StreamSocketListener
+from moorings.sockets.connection import State, first_use, require
+from moorings.sockets.stream_socket_listener import DRAIN_TIMEOUT, HINTS, StreamSocketListener
 from moorings.sockets.web_socket_accepting import (
     WebSocketAccepting,
     WebSocketDrainReport,
@@ -51,6 +51,30 @@ if TYPE_CHECKING:
 
 #: What clients are told when a listener drains: the server goes away (RFC 6455 section 7.4.1).
 GOING_AWAY = 1001
+
+_NEW = frozenset((State.NEW,))
+_OPEN = frozenset((State.OPEN,))
+_ALIVE = frozenset((State.NEW, State.BUSY, State.OPEN))
+_ALWAYS = frozenset(State)
+
+#: In which states each member may be used. In CLOSED the others fail with RO_E_CLOSED, else with E_ILLEGAL_METHOD_CALL.
+RULES = {
+    "bind_endpoint_async": _NEW,
+    "bind_service_name_async": _NEW,
+    "add_route": _ALIVE,
+    "add_handler": _ALIVE,
+    "add_connection_received": _ALIVE,
+    "remove_connection_received": _ALWAYS,
+    "async for": _OPEN,
+    "approve": _ALWAYS,
+    "http": _ALWAYS,
+    "control": _ALWAYS,
+    "information": _ALWAYS,
+    "open_connections": _ALWAYS,
+    "stop_accepting": _OPEN,
+    "drain": _ALWAYS,
+    "close": _ALWAYS,
+}
 
 Args = WebSocketListenerConnectionReceivedEventArgs
 
@@ -135,6 +159,7 @@ class WebSocketListener(IClosable):
 
     def add_handler(self, handler: Callable[[Any], object]) -> None:
         """Serve what has no other handler, all paths where there are no routes: as the handler of a route."""
+        self._require("add_handler")
         if not callable(handler):
             raise TypeError("handler must be callable")
         self.add_connection_received(serving(self._core, handler))
@@ -164,7 +189,7 @@ class WebSocketListener(IClosable):
 
         Errors: E_ILLEGAL_METHOD_CALL before the bind, beside a `connection_received` handler, or twice at once.
         """
-        self._require("async for", State.OPEN)
+        self._require("async for")
         if self._core.event or self._core.iterating:
             what = f"{self._accepting}: 'async for' beside a handler or twice"
             raise errors.illegal_call(what, "use one of the two")
@@ -221,14 +246,11 @@ class WebSocketListener(IClosable):
         """WebSockets that have not ended."""
         return len(self._core.links)
 
-    def _require(self, member: str, *states: State) -> None:
+    def _require(self, member: str) -> None:
         accepting = self._accepting
-        if accepting.state == State.CLOSED:
-            raise errors.closed(str(accepting))
-        if states and accepting.state not in states:
-            raise errors.illegal_call(
-                f"{accepting}: {member} while it is {accepting.state.name.lower()}", "bind it first"
-            )
+        if accepting.home is not None and accepting.home.dropped:
+            raise errors.closed(str(accepting), "it belongs to the parent process; make a new one after fork()")
+        require(accepting.state, RULES, member, accepting, HINTS)
 
     # -- ending ------------------------------------------------------------------------------------------------------
 

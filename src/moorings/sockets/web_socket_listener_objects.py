@@ -92,9 +92,9 @@ class WebSocketListenerControl(ListenerControlMembers):
     def origins(self) -> Collection[str | None] | None:
         """Pages that may connect, by their Origin header, such as "https://example.com"; others get 403.
 
-        None (default): pages of this very server, whose Origin has the host and the port of the Host header. A set of
-        origins: exactly those; "*" in it: all. Who sends no Origin is no browser, and is let in where the value is None
-        or has None or "*" in it. Errors: TypeError.
+        None (default): pages of this very server, whose Origin has the host and the port of the Host header; behind a
+        proxy that changes Host, name them. A set of origins: exactly those; "*" in it: all. Who sends no Origin is no
+        browser, and is let in where the value is None or has None or "*" in it. Errors: TypeError.
         """
         return self._core.origins
 
