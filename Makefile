@@ -45,8 +45,8 @@ lint: $(VENV)/.lint ## run ruff and import-linter
 	$(RUN) -m ruff format --check
 	$(VENV)/bin/lint-imports
 
-compliance: build ## run the cases of the Autobahn list with all of their messages
-	MOORINGS_COMPLIANCE=all $(PYTEST) --timeout=900 tests/protocols tests/engine/test_web_socket_compliance.py $(ARGS)
+compliance: build ## run the cases of the Autobahn list with all of their messages, and 1 GiB through a WebSocket
+	MOORINGS_COMPLIANCE=all $(PYTEST) --timeout=900 tests/protocols tests/engine/test_web_socket_compliance.py tests/sockets/test_stream_web_socket_bulk.py $(ARGS)
 
 fuzz: build ## change the pieces of the fuzz corpora for a while (ARGS="100000 web_socket_frames")
 	@$(RUN) -m fuzz.run $(ARGS)
