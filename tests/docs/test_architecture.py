@@ -17,7 +17,7 @@ import moorings
 from moorings import EndpointPair, HostName, SocketProtectionLevel, errors
 from moorings.connectivity.network_adapter import NetworkAdapter
 from moorings.connectivity.network_information import NetworkInformation
-from moorings.sockets import stream_socket, stream_socket_listener, web_socket_listener
+from moorings.sockets import message_web_socket, stream_socket, stream_socket_listener, web_socket_listener
 from moorings.sockets.connection import State
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def test_named_members_exist() -> None:
         ("of StreamSocket", stream_socket.RULES),
         ("of StreamSocketListener", stream_socket_listener.RULES),
         ("of WebSocketListener", web_socket_listener.RULES),
+        ("of MessageWebSocket", message_web_socket.RULES),
     ],
 )
 def test_states(column: str, rules: dict[str, frozenset[State]]) -> None:

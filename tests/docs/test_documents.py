@@ -137,6 +137,8 @@ OF_ASYNCIO = {"server.close", "server.wait_closed"}
 OF_WEB_SOCKETS = {
     "limits": WebSocketLimits,
     "counters": WebSocketCounters,
+    "control": type(moorings.MessageWebSocket().control),
+    "information": type(moorings.MessageWebSocket().information),
     "listener.control": type(moorings.WebSocketListener().control),
 }
 

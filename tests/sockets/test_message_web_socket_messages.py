@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+import websockets
 from tests.docs.programs import environment
 from tests.engine.pairs import PATIENCE, until
 from tests.sockets.web_socket_servers import code_of, connected, scripted, serving, upgrade
@@ -289,3 +290,24 @@ async def test_it_can_be_used_from_another_thread() -> None:
         await until(lambda: not thread.is_alive())
         assert outcome == ["from a thread"]
         await made.aclose()
+
+
+async def test_the_websockets_package_as_the_server() -> None:
+    async def handle(connection: websockets.ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+        assert connection.close_code == 1000
+
+    async with asyncio.timeout(PATIENCE), websockets.serve(handle, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        for compression in (False, True, WebSocketCompression(context_takeover=True, peer_context_takeover=True)):
+            made = MessageWebSocket()
+            made.control.compression = compression
+            await connected(f"ws://127.0.0.1:{port}/", made)
+            assert ("sec-websocket-extensions" in dict(made.information.response_headers)) == bool(compression)
+            for message in MESSAGES:
+                await made.send(message)
+                assert await made.receive() == message
+            made.close(1000, "bye")
+            await made.aclose()
+            assert made.close_code == 1000

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import hashlib
 import pickle
+import socket
+import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.sockets.peers import refused_port, silent_port
 from tests.sockets.web_socket_servers import accepting, connected, key_of, scripted, status, upgrade
 
+import moorings
 from moorings import HandshakeRefusedError, MessageWebSocket, PasswordCredential, WebSocketError, errors
-from moorings.protocols.web_error_status import WebErrorStatus
+from moorings.names.endpoints import Candidate
+from moorings.names.racing import attempts_of
+from moorings.protocols.http_authentication import parse_challenges
+from moorings.protocols.web_error_status import (
+    INET_E_CANNOT_CONNECT,
+    INET_E_CONNECTION_ABORTED,
+    INET_E_CONNECTION_RESET,
+    INET_E_TIMEOUT,
+    WebErrorStatus,
+    web_error,
+)
 
 CREDENTIAL = PasswordCredential("server", "Aladdin", "open sesame")
 
@@ -139,3 +156,253 @@ async def test_a_wrong_key_is_refused() -> None:
         error = await failing(script.url)
         assert error.winerror == errors.ERROR_HTTP_INVALID_SERVER_RESPONSE
         assert "Sec-WebSocket-Accept" in error.reason
+
+
+# -- credentials -----------------------------------------------------------------------------------------------------
+
+CHALLENGES = {
+    "Basic": 'Basic realm="here"',
+    "Digest": 'Digest realm="here", nonce="n1", qop="auth", algorithm=SHA-256, opaque="o"',
+    "both": 'Basic realm="here", Digest realm="here", nonce="n1", algorithm=SHA-256, qop="auth"',
+}
+
+
+def digest_of(fields: dict[str, str]) -> str:
+    """What the server computes."""
+
+    def digest(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    secret, request = digest("Aladdin:here:open sesame"), digest("GET:/chat?room=1")
+    return digest(f"{secret}:n1:{fields['nc']}:{fields['cnonce']}:auth:{request}")
+
+
+@pytest.mark.parametrize("kind", CHALLENGES)
+async def test_a_challenge_is_answered_once_on_a_new_connection(kind: str) -> None:
+    async with scripted(status("401 No", f"WWW-Authenticate: {CHALLENGES[kind]}", body=b"no"), accepting()) as script:
+        made = MessageWebSocket()
+        made.control.server_credential = CREDENTIAL
+        made.set_request_header("Authorization", "Bearer of the program")
+        await connected(script.url, made)
+        made.abort()
+        assert len(script.requests) == 2
+        assert script.headers(0)["authorization"] == ["Bearer of the program"]
+        (answer,) = script.headers()["authorization"]
+        if kind == "Basic":
+            assert answer == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        else:
+            (challenge,) = parse_challenges([answer])
+            fields = dict(challenge.parameters)
+            assert (challenge.scheme, fields["username"], fields["uri"]) == ("digest", "Aladdin", "/chat?room=1")
+            assert fields["response"] == digest_of(fields)
+
+
+@pytest.mark.parametrize(
+    ("challenge", "credential", "said", "requests"),
+    [
+        (CHALLENGES["Digest"], CREDENTIAL, "does not accept the user name and password", 2),
+        (CHALLENGES["Basic"], None, "set control.server_credential", 1),
+        ("Negotiate", CREDENTIAL, "it asks for Negotiate, and Basic and Digest can be answered", 1),
+    ],
+)
+async def test_a_challenge_that_is_not_met(challenge: str, credential: Any, said: str, requests: int) -> None:
+    async with scripted(status("401 No", f"WWW-Authenticate: {challenge}")) as script:
+        made = MessageWebSocket()
+        made.control.server_credential = credential
+        error = await failing(script.url, made)
+        assert web_status(error) == WebErrorStatus.UNAUTHORIZED
+        assert said in error.reason
+        assert "open sesame" not in error.reason
+        assert len(script.requests) == requests
+        made.close()
+
+
+# -- time and addresses ----------------------------------------------------------------------------------------------
+
+
+def hasty(seconds: float = 0.1) -> MessageWebSocket:
+    """A WebSocket that gives each address so much time."""
+    made = MessageWebSocket()
+    made._connection.connect_timeout = seconds
+    return made
+
+
+async def silence(_head: bytes, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def test_a_server_that_says_nothing_or_stops_in_mid_head() -> None:
+    async def half(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(upgrade(head)[:60])
+        await reader.read()
+
+    for answer in (silence, half):
+        async with scripted(answer) as script:
+            made = hasty()
+            error = await failing(script.url, made)
+            assert isinstance(error, TimeoutError)
+            assert error.winerror == INET_E_TIMEOUT
+            assert "the request was not answered within 0.1 s" in error.reason
+            assert f"127.0.0.1:{script.port}" in [attempt.address for attempt in attempts_of(error)]
+            made.close()
+
+
+async def test_a_refusal_need_not_be_whole() -> None:
+    async def part(_head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(status("403 No", body=b"x" * 100)[:-60])
+        await reader.read()
+
+    async with scripted(part) as script:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("moorings.sockets.web_socket_opening.REFUSAL_BODY_TIMEOUT", 0.05)
+            error = await failing(script.url)
+        assert error.http_status == 403
+        assert error.body == b"x" * 40
+
+
+async def test_a_port_that_does_not_answer() -> None:
+    with silent_port() as port:
+        made = hasty()
+        error = await failing(f"ws://127.0.0.1:{port}/", made)
+        assert isinstance(error, TimeoutError)
+        assert error.winerror == INET_E_TIMEOUT
+        made.close()
+
+
+async def test_a_server_that_hangs_up_or_resets() -> None:
+    async with scripted(b"") as script:
+        error = await failing(script.url)
+        assert isinstance(error, ConnectionAbortedError)
+        assert error.winerror == INET_E_CONNECTION_ABORTED
+        assert "ended before the server had answered" in error.reason
+
+    async def reset(_head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    async with scripted(reset) as script:
+        error = await failing(script.url)
+        assert isinstance(error, ConnectionResetError)
+        assert error.winerror == INET_E_CONNECTION_RESET
+
+
+async def test_where_nobody_listens_and_where_nobody_is() -> None:
+    with refused_port() as port:
+        error = await failing(f"ws://127.0.0.1:{port}/")
+        assert isinstance(error, ConnectionRefusedError)
+        assert web_status(error) == WebErrorStatus.CANNOT_CONNECT
+        assert f"127.0.0.1:{port}" in error.reason
+        assert error.attempts
+    error = await failing("ws://no-such-name.invalid/")
+    assert isinstance(error, socket.gaierror)
+    assert web_status(error) == WebErrorStatus.HOST_NAME_NOT_RESOLVED
+    assert "no-such-name.invalid" in error.reason
+
+
+def test_codes_of_what_connecting_says() -> None:
+    """Beside those that the tests above meet."""
+    no_route = web_error(errors.from_errno(errno.EHOSTUNREACH, "no way"))
+    assert (getattr(no_route, "winerror", 0), no_route.errno) == (INET_E_CANNOT_CONNECT, errno.EHOSTUNREACH)
+    assert not isinstance(no_route, ConnectionRefusedError)
+    assert isinstance(web_error(errors.from_errno(errno.ECONNREFUSED, "no")), ConnectionRefusedError)
+    files = errors.from_errno(errno.EMFILE, "too many")
+    assert web_error(files) is files
+    plain = OSError("x")
+    assert web_error(plain) is plain
+    certificate = errors.make(errors.CERT_E_EXPIRED, "old")
+    certificate.certificate_errors = ("EXPIRED",)
+    assert getattr(web_error(certificate), "certificate_errors", None) == ("EXPIRED",)
+
+
+def several(monkeypatch: pytest.MonkeyPatch, count: int, port: int) -> None:
+    """Let every host have so many addresses, 127.0.0.1 the last."""
+
+    async def candidates(*_arguments: Any, **_settings: Any) -> list[Candidate]:
+        addresses = [f"127.0.0.{number}" for number in range(count, 0, -1)]
+        return [Candidate(socket.AF_INET, (address, port), address, port) for address in addresses]
+
+    monkeypatch.setattr("moorings.sockets.opening.endpoint_candidates", candidates)
+
+
+async def test_an_address_that_says_nothing_leaves_the_others_their_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    for first in (say_nothing, hang_up):
+        async with scripted(accepting()) as script:
+            server = await asyncio.start_server(first, "127.0.0.2", script.port)
+            async with server:
+                several(monkeypatch, 3, script.port)  # nobody listens at the first
+                made = await connected(script.url, hasty(0.5))
+                assert made.information.remote_address is not None
+                assert made.information.remote_address.display_name == "127.0.0.1"
+                made.abort()
+
+
+async def test_all_addresses_fail_each_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(silence) as script:
+        several(monkeypatch, 2, script.port)
+        made = hasty()
+        error = await failing(script.url, made)
+        assert [attempt.address for attempt in attempts_of(error)] == [f"127.0.0.{n}:{script.port}" for n in (1, 2)]
+        assert "all 2 addresses failed" in error.reason
+        assert web_status(error) == WebErrorStatus.TIMEOUT
+        made.close()
+
+
+async def test_an_answer_is_the_verdict_on_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(status("403 No")) as script:
+        several(monkeypatch, 3, script.port)
+        assert (await failing(script.url)).http_status == 403
+        assert len(script.requests) == 1
+
+
+async def test_five_addresses_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with refused_port() as port:
+        several(monkeypatch, 7, int(port))
+        error = await failing("ws://localhost/")
+        assert [attempt.address for attempt in attempts_of(error)] == [f"127.0.0.{n}:{port}" for n in range(7, 2, -1)]
+
+
+# -- proxies ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tunnel_is_a_way_to_the_server() -> None:
+    asked: list[Any] = []
+
+    async with scripted(accepting(rest=b"\x81\x02hi")) as script:
+
+        async def tunnel(host: str, port: int) -> Any:
+            asked.append((host, port))
+            connection = await moorings.connect(f"tcp://127.0.0.1:{script.port}")
+            kept.append(connection)
+            return connection._stream("tunnel")
+
+        kept: list[Any] = []
+        made = MessageWebSocket()
+        made._connection.tunnel = tunnel
+        await connected("ws://far.example/", made)
+        assert asked == [("far.example", 80)]
+        assert await made.receive() == "hi"
+        assert script.headers()["host"] == ["far.example"]
+        made.abort()
+
+    async def broken(_host: str, _port: int) -> Any:
+        raise errors.make(errors.WSAECONNREFUSED, "the proxy does not listen")
+
+    made = MessageWebSocket()
+    made._connection.tunnel = broken
+    assert isinstance(await failing("ws://far.example/", made), ConnectionRefusedError)
+
+    async def stuck(_host: str, _port: int) -> Any:
+        await asyncio.Event().wait()
+
+    made._connection.tunnel = stuck
+    made._connection.connect_timeout = 0.05
+    assert "the proxy was not answered" in (await failing("ws://far.example/", made)).reason
+    made.close()

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -197,7 +197,7 @@ class WebSocketOpening:
             except OSError as error:
                 if not silent:
                     raise
-                raise total_failure([*silent, *attempts_of(error)], opener.what) from error
+                raise _all_failed(silent, attempts_of(error), opener.what) from error
             spent = home.loop.time() - started
             try:
                 stream, outcome = await self._shake_hands(home, ask, plain_socket, self._timeout - spent)
@@ -209,7 +209,7 @@ class WebSocketOpening:
                 if getattr(failure, "winerror", 0) not in _SILENT:
                     raise
                 if not left:
-                    raise total_failure(silent, opener.what) from error
+                    raise _all_failed(silent, (), opener.what) from error
             else:
                 return stream, remote, outcome
 
@@ -345,6 +345,15 @@ class WebSocketOpening:
         if not status:
             return "is it the right port, and a WebSocket server?"
         return ""
+
+
+def _all_failed(silent: Sequence[Attempt], others: Sequence[Attempt], what: str) -> OSError:
+    """One exception for all addresses: that of one which got as far as a connection."""
+    furthest = silent[-1].error
+    total = total_failure([*silent, *others], what)
+    error = errors.make(getattr(furthest, "winerror", errors.E_FAIL), str(total.strerror), errno=furthest.errno)
+    error.attempts = attempts_of(total)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    return error
 
 
 def _refusal(outcome: _Outcome) -> Refused | None:
