@@ -33,13 +33,13 @@ from moorings.sockets.datagram_socket import DatagramSocket
 from moorings.sockets.enums import SocketProtectionLevel
 from moorings.sockets.listening import ListeningMembers, check_patience
 from moorings.sockets.message_web_socket import MessageWebSocket
-from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
 from moorings.sockets.server_validation import ServerValidationMembers, approving
 from moorings.sockets.stream_socket import StreamSocket
 from moorings.sockets.stream_socket_listener import StreamSocketListener
 from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
 from moorings.sockets.web_socket_accepting import only_ended
 from moorings.sockets.web_socket_connecting import new_web_socket
+from moorings.sockets.web_socket_face import WebSocketFace
 from moorings.sockets.web_socket_listener import WebSocketListener
 from moorings.sockets.web_socket_listening import ListeningWebSockets
 
@@ -323,7 +323,7 @@ def listen(
 @overload
 def listen(
     url: str,
-    handler: Callable[[ServerMessageWebSocket], object],
+    handler: Callable[[Any], object],
     *,
     max_connections: int | None = None,
     drain_timeout: float | None = DRAIN_TIMEOUT,
@@ -367,9 +367,9 @@ def listen(
 
     With `ws://host:port/path`, or `wss://` with a certificate, the handler gets open WebSockets of that path, each a
     ServerMessageWebSocket, or of all paths where there is none; they are closed with 1000 when it returns, with 1011
-    when it raises. `routes` are handlers by path instead. Leaving the block tells all clients 1001 first. `web_sockets`
-    are `origins`, `subprotocols`, `approve`, `http`, `max_message_size` and what else WebSocketListener and its
-    `control` have. See `ListeningWebSockets`.
+    when it raises. With `stream=True` they are of bytes, each a ServerStreamWebSocket. `routes` are handlers by path
+    instead. Leaving the block tells all clients 1001 first. `web_sockets` are `origins`, `subprotocols`, `approve`,
+    `http`, `max_message_size` and what else WebSocketListener and its `control` have. See `ListeningWebSockets`.
 
     Errors: WSAEADDRINUSE and its like when the block is entered; E_INVALIDARG for a bad URL; TypeError and ValueError
     for a handler that cannot be called and for numbers out of range.
@@ -472,8 +472,8 @@ def blocking(handler: Callable[..., object]) -> Callable[..., object]:
 def _says_that_it_broke(arguments: tuple[Any, ...], error: BaseException) -> bool:
     """Whether `error` is the end of the connection that a handler of `moorings.listen` was given."""
     connection = arguments[0] if arguments else None
-    if isinstance(connection, ServerMessageWebSocket):
-        return only_ended(connection._link, error)
+    if isinstance(connection, WebSocketFace):
+        return only_ended(connection, error)
     return isinstance(connection, StreamSocket) and connection._connection.broke_with(error)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engine.pairs import PATIENCE, RST, receive, receive_ending, until
+from tests.engine.pairs import FIN, PATIENCE, RST, receive, receive_ending, until
 from tests.sockets.web_socket_peers import REQUEST, client_of, closing_of, plain_client
 
 import moorings
@@ -167,6 +167,34 @@ async def test_the_code_and_the_reason_of_a_drain_are_told() -> None:
         draining = asyncio.ensure_future(listening.drain(PATIENCE, code=3001, reason="moved"))
         assert await closing_of(client) == (3001, "moved")
         assert await draining == (1, 1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_stream_of_bytes_reads_on_until_the_client_has_answered(answers: bool) -> None:
+    seen: list[bytes] = []
+    ready = asyncio.Event()
+
+    async def handle(web_socket: Any) -> None:
+        await web_socket.write(b"ready")
+        ready.set()
+        while data := await web_socket.read():
+            seen.append(data)
+
+    async with asyncio.timeout(PATIENCE):
+        listening = await moorings.listen("ws://127.0.0.1:0", handle, stream=True)
+        with plain_client(listening.port) as client:
+            client.sendall(REQUEST)
+            await ready.wait()
+            draining = asyncio.ensure_future(listening.drain(PATIENCE if answers else 0.2, reason="gone"))
+            data = b""
+            while not data.endswith(b"\x82\x05ready\x88\x06\x03\xe9gone"):
+                data += await receive(client, 1)
+            if answers:
+                client.sendall(b"\x82\x84\0\0\0\0last\x88\x82\0\0\0\0\x03\xe9")
+            report = await draining
+            assert (report.told, report.finished, report.aborted) == ((1, 1, 0) if answers else (1, 0, 1))
+            assert seen == ([b"last"] if answers else [])
+            assert (await receive_ending(client))[1] == (FIN if answers else RST)
 
 
 async def test_requests_that_are_under_way_are_cut_off_or_refused() -> None:

@@ -24,7 +24,7 @@ from tests.sockets.web_socket_peers import (
 )
 
 import moorings
-from moorings import Certificate, HostName, WebSocketListener, errors
+from moorings import Certificate, HostName, ServerStreamWebSocket, WebSocketListener, errors
 from moorings.protocols.http_answers import HttpAnswer
 from moorings.sockets import web_socket_accepting
 
@@ -90,6 +90,38 @@ async def test_connection_received_gets_socket_and_request(kind: str) -> None:
             await client.send(b"\0")
             assert await client.recv() == b"\0"
         assert seen == [(listener, "/any/path", True)]
+
+
+async def test_routes_of_bytes() -> None:
+    async def copy(web_socket: Any) -> None:
+        assert isinstance(web_socket, ServerStreamWebSocket)
+        assert web_socket.information.user == "me"
+        while data := await web_socket.read(65536):
+            await web_socket.write(data)
+
+    def approve(approval: Any) -> bool:
+        approval.user = "me"
+        return True
+
+    def set_up(listener: WebSocketListener) -> None:
+        listener.approve = approve
+        listener.add_route("/bytes", copy, stream=True)
+        listener.add_route("/messages", echo)
+
+    async with bound(set_up) as (listener, port):
+        async with client_of(port, "/bytes") as client:
+            await client.send(b"x" * 100_000)
+            received = 0
+            while received < 100_000:
+                received += len(await client.recv())
+        async with client_of(port, "/messages") as client:
+            await client.send("text")
+            assert await client.recv() == "text"
+        async with client_of(port, "/bytes") as client:
+            await client.send("text")
+            assert (await closing_of(client))[0] == 1003
+        await until(lambda: listener.open_connections == 0)
+        assert listener.information.counters.opened == 3
 
 
 async def test_async_for_takes_them_and_ends_with_the_listener() -> None:
@@ -510,7 +542,7 @@ async def test_those_who_never_read_hurt_nobody_else() -> None:
             for _ in range(20):
                 await client.send("x")
                 assert len(await client.recv()) == 4096
-        links = list(listener._core.links.values())
+        links = [link for link, _ in listener._core.links.values()]
         # Each awaited send waits, and so no queue holds more than the message that waits.
         assert sum(link.stream.queued_bytes > 0 for link in links) == 3
         assert max(link.stream.queued_bytes for link in links) <= 2 * 4096 + 100

@@ -21,6 +21,7 @@ import asyncio
 import weakref
 from collections import Counter, deque
 from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings import errors
@@ -37,7 +38,8 @@ from moorings.protocols.web_socket_close import CloseCode, check_close
 from moorings.protocols.web_socket_frames import MESSAGE_LIMIT
 from moorings.sockets.accepting import ITERATION_QUEUE, Serving, mark_as_worker, runs_on_worker
 from moorings.sockets.connection import State, post
-from moorings.sockets.server_message_web_socket import accept_web_socket
+from moorings.sockets.server_message_web_socket import ServerMessageWebSocket, accept_web_socket
+from moorings.sockets.server_stream_web_socket import ServerStreamWebSocket, accept_stream_web_socket
 from moorings.sockets.web_socket_answering import PING_INTERVAL, PING_TIMEOUT, REQUEST_TIMEOUT, read_request
 from moorings.sockets.web_socket_face import on_worker
 from moorings.sockets.web_socket_listener_objects import (
@@ -53,18 +55,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from moorings.engine.web_socket import WebSocketLink
+    from moorings.engine.web_socket_stream import WebSocketStream
     from moorings.foundation.events import EventRegistrationToken
     from moorings.foundation.home import Home
     from moorings.protocols.http_answers import RequestHead
     from moorings.protocols.web_socket_request import RequestRefused, UpgradeRequest
     from moorings.sockets.accepting import Accepting
     from moorings.sockets.connection import Connection
-    from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
     from moorings.sockets.stream_socket import StreamSocket
     from moorings.sockets.stream_socket_listener import StreamSocketListener
+    from moorings.sockets.web_socket_face import WebSocketFace
     from moorings.sockets.web_socket_listener import WebSocketListener
     from moorings.sockets.web_socket_listener_objects import WebSocketListenerConnectionReceivedEventArgs as Args
     from moorings.sockets.web_socket_settings import WebSocketCompression
+
+AnyWebSocket = ServerMessageWebSocket | ServerStreamWebSocket
 
 #: Connections of one listener whose request has not come; beyond it the one that has waited longest is cut off.
 HALF_OPEN_LIMIT = 1024
@@ -107,7 +112,7 @@ class Ending:
 
     __slots__ = ("core", "web_socket")
 
-    def __init__(self, core: WebSocketAccepting, web_socket: ServerMessageWebSocket) -> None:
+    def __init__(self, core: WebSocketAccepting, web_socket: AnyWebSocket) -> None:
         self.core = core
         self.web_socket = web_socket
 
@@ -125,24 +130,24 @@ class Ending:
         return quiet
 
     def _only_ended(self, error: BaseException) -> bool:
-        link = self.web_socket._link
-        if only_ended(link, error):
+        if only_ended(self.web_socket, error):
             return True
         # That it is closed is the program's own mistake, but for a handler whose WebSocket the drain has closed.
         closed = getattr(error, "winerror", None) == errors.RO_E_CLOSED
-        return closed and any(link is each for each in self.core.told)
+        return closed and any(self.web_socket._link is each for each in self.core.told)
 
 
-def only_ended(link: WebSocketLink, error: BaseException) -> bool:
+def only_ended(web_socket: WebSocketFace, error: BaseException) -> bool:
     """Whether an exception of a handler says no more than that its WebSocket has ended."""
     if isinstance(error, BaseExceptionGroup):
-        return all(only_ended(link, each) for each in error.exceptions)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+        return all(only_ended(web_socket, each) for each in error.exceptions)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+    link = web_socket._link
     if not isinstance(error, OSError) or link.stage == _OPEN:
         return False
-    stream = link.stream
-    if any(error is each for each in (link.error, stream.read_error, stream.write_error)):
-        return True
-    return getattr(error, "winerror", None) in _ENDINGS
+    known = [link.error]
+    for stream in (link.stream, web_socket._last()):
+        known += [stream.read_error, stream.write_error]
+    return any(error is each for each in known) or getattr(error, "winerror", None) in _ENDINGS
 
 
 class WebSocketAccepting:
@@ -170,7 +175,8 @@ class WebSocketAccepting:
         self.ping_timeout = PING_TIMEOUT
         #: Connections whose request has not come, the oldest first.
         self.half_open: dict[StreamSocket, None] = {}
-        self.links: dict[Connection, WebSocketLink] = {}
+        #: The open WebSockets, each with what closes it.
+        self.links: dict[Connection, tuple[WebSocketLink, Callable[[int, str], object]]] = {}
         #: Requests that are being judged.
         self.pending = 0
         self.opened = 0
@@ -178,7 +184,7 @@ class WebSocketAccepting:
         self.incomplete = 0
         self.answers: Counter[int] = Counter()
         self.iterating = False
-        self.taken: deque[ServerMessageWebSocket] = deque()
+        self.taken: deque[AnyWebSocket] = deque()
         self.told: list[WebSocketLink] = []
         self.draining = False
 
@@ -375,17 +381,25 @@ class WebSocketAccepting:
 
     async def _open(self, socket: StreamSocket, route: Route, approval: WebSocketApproval) -> None:
         limit = self.max_message_size if route.max_message_size is None else route.max_message_size
+        settings: dict[str, Any] = {
+            "request": approval.request,
+            "subprotocols": [approval.subprotocol] if approval.subprotocol else (),
+            "headers": approval.headers,
+            "ping_interval": self.ping_interval,
+            "ping_timeout": self.ping_timeout,
+        }
+        web_socket: AnyWebSocket
+        close: Callable[[int, str], object]
         try:
-            web_socket = await accept_web_socket(
-                socket,
-                request=approval.request,
-                subprotocols=[approval.subprotocol] if approval.subprotocol else (),
-                headers=approval.headers,
-                max_message_size=limit,
-                compression=self.compression,
-                ping_interval=self.ping_interval,
-                ping_timeout=self.ping_timeout,
-            )
+            if route.is_stream:
+                web_socket = await accept_stream_web_socket(socket, **settings)
+                assert web_socket._bytes is not None
+                close = partial(_leave, web_socket._bytes)
+            else:
+                web_socket = await accept_web_socket(
+                    socket, max_message_size=limit, compression=self.compression, **settings
+                )
+                close = web_socket._link.close
         except OSError:
             self.incomplete += 1  # the connection broke before the answer was out
             return
@@ -393,7 +407,7 @@ class WebSocketAccepting:
         self.opened += 1
         connection = socket._connection
         if connection.on_finished is not None:
-            self.links[connection] = web_socket._link
+            self.links[connection] = web_socket._link, close
             connection.on_finished = self._finished
         self._hand_on(web_socket, route, approval.request)
 
@@ -401,7 +415,7 @@ class WebSocketAccepting:
         self.links.pop(connection, None)
         self.accepting._finished(connection)
 
-    def _hand_on(self, web_socket: ServerMessageWebSocket, route: Route, request: UpgradeRequest) -> None:
+    def _hand_on(self, web_socket: AnyWebSocket, route: Route, request: UpgradeRequest) -> None:
         """Give a WebSocket to the handlers, or to the iterator."""
         event = self.event if route.event is None else route.event
         owner = self.owner()
@@ -417,7 +431,7 @@ class WebSocketAccepting:
 
     # -- taking ------------------------------------------------------------------------------------------------------
 
-    async def next_web_socket(self) -> ServerMessageWebSocket | None:
+    async def next_web_socket(self) -> AnyWebSocket | None:
         """Take the oldest WebSocket that waits; None when the listener has stopped."""
         accepting = self.accepting
         while not self.taken:
@@ -426,7 +440,7 @@ class WebSocketAccepting:
             await accepting._change()
         return self.taken.popleft()
 
-    def put_back(self, web_socket: ServerMessageWebSocket | None) -> None:
+    def put_back(self, web_socket: AnyWebSocket | None) -> None:
         """Undo `next_web_socket`."""
         if web_socket is not None:
             self.taken.appendleft(web_socket)
@@ -450,13 +464,21 @@ class WebSocketAccepting:
 
     async def drain(self, timeout: float | None, code: int, reason: str) -> WebSocketDrainReport:
         """Tell all WebSockets, wait for handlers and answers, abort the rest."""
-        told = self.told = [link for link in self.links.values() if link.stage == _OPEN]
-        for link in told:
-            link.close(code, reason)
+        leaving = [(link, close) for link, close in self.links.values() if link.stage == _OPEN]
+        told = self.told = [link for link, _ in leaving]
+        for _, close in leaving:
+            close(code, reason)
         self.release_port()
         report = await self.accepting.drain(timeout)
         finished = sum(link.close_code not in {0, int(CloseCode.ABNORMAL_CLOSURE)} for link in told)
         return WebSocketDrainReport(self.opened, len(told), finished, len(told) - finished, report.broken)
+
+
+def _leave(stream: WebSocketStream, code: int, reason: str) -> None:
+    """Say that we go; the handler reads on until the client has answered."""
+    stream.close_code_sent = code
+    stream.close_reason_sent = reason
+    stream.shut_writing()
 
 
 def serving(core: WebSocketAccepting, handler: Callable[[Any], object]) -> Callable[[object, Args], Serving | None]:

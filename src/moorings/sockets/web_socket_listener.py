@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from moorings.names.host_name import HostName
     from moorings.protocols.http_answers import RequestHead
     from moorings.sockets.accepting import Accepting
-    from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
+    from moorings.sockets.web_socket_accepting import AnyWebSocket
     from moorings.sockets.web_socket_listener_objects import WebSocketApproval
 
 #: What clients are told when a listener drains: the server goes away (RFC 6455 section 7.4.1).
@@ -131,13 +131,15 @@ class WebSocketListener(IClosable):
         origins: Iterable[str | None] | None = None,
         approve: Callable[[WebSocketApproval], object] | None = None,
         max_message_size: int | None = None,
+        stream: bool = False,
     ) -> None:
         """Serve a path; with the first route all paths without one get 404. May be called at any time.
 
         A segment of the path is text, ``{name}`` for any one segment, or at the end ``{name:path}`` for the rest; the
         handler finds them in `web_socket.information.request.parameters`. Text fits better than a name. `handler` gets
-        the WebSocket; without one it goes to `connection_received` or ``async for``. The rest stands in place of what
-        `control` and `approve` of the listener say; see there.
+        the WebSocket, with `stream` one of bytes, a ServerStreamWebSocket; without a handler it goes to
+        `connection_received` or ``async for``. The rest stands in place of what `control` and `approve` of the listener
+        say; see there.
 
         Errors: E_INVALIDARG for a malformed path, and for one that is served already; those of the settings.
         """
@@ -150,6 +152,7 @@ class WebSocketListener(IClosable):
             origins=check_origins(origins),
             approve=check_hook(approve, "approve"),
             max_message_size=None if max_message_size is None else check_message_size(max_message_size),
+            is_stream=stream,
         )
         if handler is not None:
             route.event = EventSource()
@@ -157,11 +160,15 @@ class WebSocketListener(IClosable):
         self._core.routes.add(route)
         self._core.at_home(self._core.update)
 
-    def add_handler(self, handler: Callable[[Any], object]) -> None:
-        """Serve what has no other handler, all paths where there are no routes: as the handler of a route."""
+    def add_handler(self, handler: Callable[[Any], object], *, stream: bool = False) -> None:
+        """Serve what has no other handler, all paths where there are no routes: as the handler of a route.
+
+        With `stream` all WebSockets outside of routes are of bytes.
+        """
         self._require("add_handler")
         if not callable(handler):
             raise TypeError("handler must be callable")
+        self._core.default_route.is_stream = stream
         self.add_connection_received(serving(self._core, handler))
 
     def add_connection_received(
@@ -184,7 +191,7 @@ class WebSocketListener(IClosable):
         self._core.event.remove(token)
         self._core.at_home(self._core.update)
 
-    def __aiter__(self) -> AsyncIterator[ServerMessageWebSocket]:
+    def __aiter__(self) -> AsyncIterator[AnyWebSocket]:
         """Iterate over new WebSockets; 64 wait to be taken, further requests get 503. Ends when the listener stops.
 
         Errors: E_ILLEGAL_METHOD_CALL before the bind, beside a `connection_received` handler, or twice at once.
@@ -321,7 +328,7 @@ class _WebSockets:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> ServerMessageWebSocket:
+    async def __anext__(self) -> AnyWebSocket:
         core = self._listener._core
         web_socket = await run_at_home(core.home, core.next_web_socket, core.put_back)
         if web_socket is None:

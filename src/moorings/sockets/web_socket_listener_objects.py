@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from moorings.protocols.web_socket_request import RequestRefused, UpgradeRequest
-    from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
     from moorings.sockets.stream_socket import StreamSocket
     from moorings.sockets.stream_socket_information import StreamSocketInformation
-    from moorings.sockets.web_socket_accepting import WebSocketAccepting
+    from moorings.sockets.web_socket_accepting import AnyWebSocket, WebSocketAccepting
     from moorings.sockets.web_socket_settings import WebSocketCompression
 
 
@@ -225,11 +224,11 @@ class WebSocketListenerConnectionReceivedEventArgs(Object):
 
     __slots__ = ("_request", "_socket")
     _request: UpgradeRequest
-    _socket: ServerMessageWebSocket
+    _socket: AnyWebSocket
 
     @property
-    def socket(self) -> ServerMessageWebSocket:
-        """The WebSocket; the same object each time."""
+    def socket(self) -> AnyWebSocket:
+        """The WebSocket, of messages, or where the route says so of bytes; the same object each time."""
         return self._socket
 
     @property

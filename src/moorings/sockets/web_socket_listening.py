@@ -8,14 +8,13 @@ from moorings import errors
 from moorings.sockets.listening import ListeningMembers
 from moorings.sockets.stream_socket_listener import DRAIN_TIMEOUT
 from moorings.sockets.tls_settings import as_anchors, as_certificate
-from moorings.sockets.web_socket_accepting import WebSocketDrainReport
+from moorings.sockets.web_socket_accepting import AnyWebSocket, WebSocketDrainReport
 from moorings.sockets.web_socket_listener import GOING_AWAY, WebSocketListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from moorings.protocols.http_answers import RequestHead
-    from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
     from moorings.sockets.web_socket_listener_objects import WebSocketApproval
     from moorings.sockets.web_socket_settings import WebSocketCompression
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 class WebSocketListenOptions(TypedDict, total=False):
     """What `moorings.listen` takes for `ws://` and `wss://` only: see WebSocketListener and its control."""
 
-    routes: Mapping[str, Callable[[ServerMessageWebSocket], object]]
+    stream: bool
+    routes: Mapping[str, Callable[[Any], object]]
     subprotocols: Iterable[str]
     origins: Iterable[str | None] | None
     approve: Callable[[WebSocketApproval], object] | None
@@ -39,7 +39,7 @@ _HOOKS = ("approve", "http")
 _OPTIONS = frozenset(WebSocketListenOptions.__annotations__)
 
 
-class ListeningWebSockets(ListeningMembers["ServerMessageWebSocket", WebSocketDrainReport]):
+class ListeningWebSockets(ListeningMembers[AnyWebSocket, WebSocketDrainReport]):
     """A listener as `moorings.listen("ws://...")` gives it: use it with `async with`, or await it and close it later.
 
     It can also be iterated over. `listener` is the WebSocketListener behind it.
@@ -51,24 +51,27 @@ class ListeningWebSockets(ListeningMembers["ServerMessageWebSocket", WebSocketDr
         self,
         place: tuple[str, str],
         path: str,
-        handler: Callable[[ServerMessageWebSocket], object] | None,
+        handler: Callable[[Any], object] | None,
         drain_timeout: float | None,
         options: WebSocketListenOptions,
     ) -> None:
         listener = WebSocketListener()
         super().__init__(listener, *place, drain_timeout)
         given: dict[str, Any] = dict(options)
-        routes: Mapping[str, Callable[[ServerMessageWebSocket], object]] = given.pop("routes", {})
+        routes: Mapping[str, Callable[[Any], object]] = given.pop("routes", {})
+        stream = bool(given.pop("stream", False))
         for name, value in given.items():
             if name not in _OPTIONS:
                 raise TypeError(f"listen() got an unexpected keyword argument {name!r}")
             setattr(listener if name in _HOOKS else listener.control, name, value)
         if path not in {"", "/"}:
-            listener.add_route(path, handler)
+            listener.add_route(path, handler, stream=stream)
         elif handler is not None:
             if routes:
                 raise errors.invalid_argument("a handler beside routes needs a path in the URL: 'ws://host:port/path'")
-            listener.add_handler(handler)
+            listener.add_handler(handler, stream=stream)
+        elif stream:
+            raise errors.invalid_argument("stream needs a handler or a path in the URL; routes have their own")
         for route, each in routes.items():
             listener.add_route(route, each)
 
