@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import zlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -247,8 +246,12 @@ async def test_a_room_forgets_those_that_have_ended() -> None:
         assert await one.next() == "news"
         assert slow not in room
         with room.joined(slow):
-            assert slow in room
-        room.discard(slow)
+            assert slow not in room, "it is closing"
+        room.discard(second)
+        with room.joined(second):
+            assert second in room
+        assert second not in room
+        room.add(second)
         second.close()
         assert repr(room) == "<Broadcaster to 1>"
         assert room.send("more").sent == 1
@@ -261,19 +264,33 @@ async def test_a_room_forgets_those_that_have_ended() -> None:
 
 async def test_a_room_to_which_nobody_speaks_does_not_grow() -> None:
     room = Broadcaster()
-    async with socket_and_peer() as (ours, plain):
-        plain.sendall(REQUEST)
-        web_socket = await accept_web_socket(ours)
-        for _ in range(1000):
-            ended: Any = object.__new__(ServerMessageWebSocket)
-            ended._link = Ended
-            room.add(ended)
-        assert len(room._members) <= 128
-        web_socket.abort()
-    gc.collect()
+    for _ in range(1000):
+        ended: Any = object.__new__(ServerMessageWebSocket)
+        ended._link = FakeLink()
+        room.add(ended)
+        ended._link.stage = 4
+    assert len(room._members) <= 128
+    room.add(ended)
+    assert ended not in room, "it has ended"
 
 
-class Ended:
-    """The link of a WebSocket that has ended."""
+class FakeLink:
+    """As much of one as a room looks at."""
 
-    stage = 4
+    stage = 0
+    write_error = None
+
+    @property
+    def stream(self) -> FakeLink:
+        return self
+
+
+async def test_one_that_is_not_open_yet_is_a_mistake() -> None:
+    new = moorings.MessageWebSocket()
+    async with accepted() as (web_socket, peer):
+        for act in (lambda: broadcast([web_socket, new], "x"), lambda: Broadcaster().add(new)):
+            with pytest.raises(OSError, match="while it is new") as caught:
+                act()
+            assert getattr(caught.value, "winerror", 0) == errors.E_ILLEGAL_METHOD_CALL
+        broadcast([web_socket], "right")
+        assert await peer.next() == "right"

@@ -165,7 +165,8 @@ def broadcast(
     With permessage-deflate it is compressed once for each set of parameters, and goes uncompressed to peers that keep
     the context. From another thread than that of the WebSockets it blocks until their loop has done it.
 
-    Errors: E_INVALIDARG for text that is not UTF-8; TypeError and ValueError for other arguments.
+    Errors: E_INVALIDARG for text that is not UTF-8; E_ILLEGAL_METHOD_CALL for a client that is not open yet; TypeError
+    and ValueError for other arguments. Nothing is sent then.
     """
     if overflow not in {"skip", "close"}:
         raise ValueError(f"overflow must be 'skip' or 'close', not {overflow!r}")
@@ -219,8 +220,13 @@ class Broadcaster:
         broadcast((), b"", overflow=overflow, mark=mark)  # says what is wrong with the arguments
 
     def add(self, web_socket: Any) -> None:
-        """Let it get what is broadcast from now on; once, however often it is added. TypeError for other objects."""
-        self._members[check_object(web_socket, MessageFace, "web_socket")] = None
+        """Let it get what is broadcast from now on; once, however often it is added, and not where it has ended.
+
+        Errors: TypeError for other objects; E_ILLEGAL_METHOD_CALL for a client that is not open yet.
+        """
+        if check_object(web_socket, MessageFace, "web_socket")._link.stage != _OPEN:
+            return
+        self._members[web_socket] = None
         if len(self._members) >= 2 * self._checked_at + _GROWTH:
             self._forget_ended()
 
@@ -249,8 +255,7 @@ class Broadcaster:
         return result
 
     def _forget_ended(self) -> None:
-        ended = [each for each in self._members if each._link.stage != _OPEN or each._link.stream.write_error]
-        for each in ended:
+        for each in [each for each in self._members if _has_ended(each)]:
             del self._members[each]
         self._checked_at = len(self._members)
 
@@ -263,7 +268,12 @@ class Broadcaster:
         return iter(tuple(self._members))
 
     def __contains__(self, web_socket: object) -> bool:
-        return web_socket in self._members
+        return web_socket in self._members and not _has_ended(web_socket)
 
     def __repr__(self) -> str:
         return f"<Broadcaster to {len(self)}>"
+
+
+def _has_ended(web_socket: Any) -> bool:
+    link = web_socket._link
+    return link.stage != _OPEN or link.stream.write_error is not None
