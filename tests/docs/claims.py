@@ -99,6 +99,8 @@ HELD_BY: dict[tuple[str, str], list[str]] = {
     (_PAGE, r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337"): [f"{_TESTS}::test_connect_with_datagrams"],
     (_PAGE, "moorings listen udp://127.0.0.1:1337 --quit-after 1 > received"): [f"{_TESTS}::test_listen_for_datagrams"],
     (_PAGE, "moorings listen tls://127.0.0.1:1337 --cert server.pem --echo"): [f"{_TESTS}::test_tls"],
+    (_PAGE, "moorings connect ws://127.0.0.1:1337/chat"): [f"{_TESTS}::test_connect_with_web_sockets"],
+    (_PAGE, "moorings listen ws://127.0.0.1:1337/chat --echo"): [f"{_TESTS}::test_listen_for_web_sockets"],
     (_PAGE, f"openssl req -x509 {_MAKING}"): [f"{_TESTS}::test_a_certificate_to_try_things_out"],
     (_PAGE, "moorings cert show localhost:1337 --ca ca.pem"): [f"{_TESTS}::test_cert_show"],
     (_PAGE, "about                   found"): [f"{_TESTS}::test_shown_certificate"],

@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.certificates.certificate_factory import make, make_server
@@ -18,14 +18,17 @@ from tests.docs.documents import Block, blocks_of, code_words, table
 from tests.docs.programs import environment, own_port
 from tests.docs.test_programs import without_numbers
 from tests.sockets.tls_servers import authority, server_certificate
+from websockets.sync.client import connect as web_socket_client
 
 from moorings import DatagramSocket
 from moorings.certificates.pem import to_pem
 from moorings.cli import cert, connect, listen
 from moorings.cli.connect_datagrams import WAIT
 from moorings.cli.datagram_statistics import DatagramFacts, DatagramMeter
-from moorings.cli.options import TCP_ONLY, UDP_ONLY
+from moorings.cli.options import CONNECTIONS_ONLY, MESSAGES_ONLY, TCP_ONLY, UDP_ONLY, WEB_SOCKETS_ONLY
 from moorings.cli.statistics_line import Facts
+from moorings.cli.web_socket_pipes import WAIT as WEB_SOCKET_WAIT
+from moorings.cli.web_socket_statistics import MessageFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +44,8 @@ CONNECTS = [line for line in LINES if "moorings connect tcp://127.0.0.1:1337" in
 LISTENS = [line for line in LINES if line.startswith("moorings listen tcp://127.0.0.1:1337")]
 UDP_CONNECTS = [line for line in LINES if "moorings connect udp://127.0.0.1:1337" in line]
 UDP_LISTENS = [line for line in LINES if line.startswith("moorings listen udp://")]
+WEB_SOCKET_CONNECTS = [line for line in LINES if "moorings connect ws://" in line]
+WEB_SOCKET_LISTENS = [line for line in LINES if line.startswith("moorings listen ws://")]
 TLS_LINES = [line for line in LINES if "tls://" in line]
 MAKING = [line for line in LINES if line.startswith("openssl ")]
 CERT_LINES = [line for line in LINES if line.startswith("moorings cert show")]
@@ -87,7 +92,7 @@ class Shell:
                 assert process.stdout is not None
                 first = process.stdout.readline().decode()
                 assert re.fullmatch(
-                    rf"listening on (tcp|tls|udp)://(127\.0\.0\.1|\[::1?\]|0\.0\.0\.0):{self.port}\n", first
+                    rf"listening on (tcp|tls|udp|ws)://(127\.0\.0\.1|\[::1?\]|0\.0\.0\.0):{self.port}(/chat)?\n", first
                 )
                 yield process
             finally:
@@ -111,9 +116,12 @@ def exchange(client: socket.socket, data: bytes) -> None:
 
 def test_every_line_is_run_here() -> None:
     scripts = [line for block in SHELL if "&" in block.text for line in commands_of(block)]
+    web_sockets = WEB_SOCKET_CONNECTS + WEB_SOCKET_LISTENS
     assert sorted(
-        CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + TLS_LINES + CERT_LINES + MAKING + scripts
+        CONNECTS + LISTENS + UDP_CONNECTS + UDP_LISTENS + TLS_LINES + CERT_LINES + MAKING + scripts + web_sockets
     ) == sorted(LINES)
+    assert len(WEB_SOCKET_CONNECTS) >= 4
+    assert len(WEB_SOCKET_LISTENS) >= 4
     assert len(CONNECTS) >= 4
     assert len(LISTENS) >= 4
     assert len(UDP_CONNECTS) >= 3
@@ -228,6 +236,41 @@ def test_listen_for_datagrams(line: str, shell: Shell) -> None:
         assert (shell.directory / "received").read_bytes() == b"hello\n"
 
 
+@pytest.mark.parametrize("line", WEB_SOCKET_CONNECTS)
+def test_connect_with_web_sockets(line: str, shell: Shell) -> None:
+    with shell.serving("moorings listen ws://127.0.0.1:1337/chat --echo --subprotocol chat"):
+        printed = shell.run(line)
+    if "> answer" in line:
+        assert (shell.directory / "answer").read_bytes() == REQUEST
+    elif "printf" in line:
+        assert "\nhello\n" in printed
+        assert "sent 1 message (" in printed
+    elif "< request" in line:
+        assert printed.encode() == REQUEST
+
+
+@pytest.mark.parametrize("line", WEB_SOCKET_LISTENS)
+def test_listen_for_web_sockets(line: str, shell: Shell) -> None:
+    many = "--echo" in line or "--broadcast" in line
+    origin: Any = "https://example.com" if "--origin" in line else None
+    with shell.serving(line) as process:
+        url = f"ws://127.0.0.1:{shell.port}/chat"
+        with (
+            web_socket_client(url, origin=origin, compression=None) as client,
+            web_socket_client(url, compression=None) if many else nullcontext() as other,
+        ):
+            client.send("hello")
+            if "--echo" in line:
+                assert client.recv(PATIENCE) == "hello"
+            elif other is not None:
+                assert other.recv(PATIENCE) == "hello"
+        if many or "--keep" in line:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    if "received" in line:
+        assert (shell.directory / "received").read_bytes() == b"hello\n"
+
+
 def test_the_guide_to_udp(shell: Shell) -> None:
     """Its two commands, one for each terminal."""
     server, client = (
@@ -306,18 +349,23 @@ def test_which_options_fit_which_scheme() -> None:
         for row in table(PAGE, f"option of {name}", "meaning"):
             parameter = next(each for each in command.params if code_words(row[f"option of {name}"])[0] in each.opts)
             assert (parameter.name in TCP_ONLY) == row["meaning"].startswith("TCP")
-            assert (parameter.name in UDP_ONLY) == row["meaning"].startswith("UDP")
+            assert (parameter.name in UDP_ONLY | MESSAGES_ONLY) == row["meaning"].startswith("UDP")
+            assert (parameter.name in WEB_SOCKETS_ONLY) == row["meaning"].startswith("WebSockets")
+            if parameter.name in CONNECTIONS_ONLY:
+                assert "not UDP" in row["meaning"]
 
 
 def test_the_wait_for_answers() -> None:
     (row,) = (row for row in table(PAGE, "option of connect", "meaning") if "--wait" in row["option of connect"])
-    assert row["meaning"].endswith(f"; over UDP {WAIT:g}")
+    assert row["meaning"].endswith(f"; over UDP and WebSockets {WAIT:g}")
+    assert WEB_SOCKET_WAIT == WAIT
 
 
 def test_values_of_the_events() -> None:
     rows = {row["event"]: code_words(row["values"]) for row in table(PAGE, "event", "values")}
     assert set(Facts._fields) <= set(rows["`statistics`"])
     assert set(DatagramFacts._fields) == set(rows["`statistics`, over UDP"])
+    assert set(MessageFacts._fields) == set(rows["`statistics`, over WebSockets"]) - {"--echo", "--broadcast"}
     summary = set(DatagramMeter(DatagramSocket()).summary())
     assert summary == set(rows["`summary`, over UDP"])
 

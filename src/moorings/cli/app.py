@@ -44,9 +44,9 @@ COMPLETION = "_MOORINGS_COMPLETE"
 _PLAINER = {"is not a valid integer range": "is not a whole number", "is not a valid float range": "is not a number"}
 #: Subcommand, and what `moorings --help` says about it.
 COMMANDS = {
-    "demo": "A tour on this machine: echoes over TCP, TLS and UDP, many clients, transfers, failures.",
-    "listen": "Accept connections or datagrams: to standard input and output, or as an echo server.",
-    "connect": "Connect standard input and output to a server, over TCP, TLS or UDP.",
+    "demo": "A tour on this machine: TCP, TLS, UDP, WebSockets, a browser, many clients, failures.",
+    "listen": "Accept connections, datagrams or WebSockets: standard input and output, or an echo server.",
+    "connect": "Connect standard input and output to a server, over TCP, TLS, UDP or WebSockets.",
     "cert": "Show the certificates of a server or a file, and all that is wrong with them.",
     "sockets": "Show the sockets of running programs that called moorings.monitor(), live.",
     "bench": "Measure this library against its peers on this machine.",
@@ -58,6 +58,7 @@ Examples:
   moorings listen tcp://127.0.0.1:1337 --echo
   moorings connect tcp://127.0.0.1:1337 --stats
   moorings connect udp://127.0.0.1:1337
+  moorings connect wss://example.com/feed
   moorings cert show example.com:443
 
 \b

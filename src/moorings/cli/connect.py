@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -11,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import moorings
-from moorings._face import parse_url
-from moorings.certificates.enums import ChainValidationResult
-from moorings.certificates.verify_codes import IGNORABLE
-from moorings.cli import connect_datagrams
-from moorings.cli.exit_codes import EXIT_OK, CommandError
+from moorings.cli import connect_datagrams, connect_web_socket
+from moorings.cli.exit_codes import EXIT_OK
 from moorings.cli.loops import runner_of
 from moorings.cli.options import (
     Seconds,
@@ -23,16 +19,18 @@ from moorings.cli.options import (
     argument_errors,
     exchange_options,
     manner_of,
-    speaks_udp,
+    scheme_of,
     telling_of,
     tls_options,
     trust_of,
+    web_socket_options,
 )
 from moorings.cli.pipes import Manner, exchange
+from moorings.cli.refusals import refusals
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import Reporter, Telling, milliseconds, peer_of, protection_of
 from moorings.cli.stopping import until_terminated
-from moorings.errors import PinMismatchError
+from moorings.cli.web_socket_pipes import message_manner_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -51,6 +49,8 @@ Examples:
   moorings connect tls://example.com:443
   moorings connect tls://localhost:1337 --ca ca.pem --cert client.pem
   moorings connect tls://printer.local:443 --ignore UNTRUSTED,INVALID_NAME
+  moorings connect ws://127.0.0.1:1337/chat
+  moorings connect wss://example.com/feed --stats --header 'X-Token: secret'
 
 \b
 tcp://: The end of standard input half-closes the connection; the command ends
@@ -67,18 +67,15 @@ tls://: 'moorings cert show HOST:PORT' shows the certificate of a server, also
 one that is not accepted, and names all that is wrong with it.
 
 \b
+ws://, wss://: Every line, without its end, is a text message, and each that
+comes is a line; --binary sends and writes bytes. Once standard input has
+ended the command closes when nothing has come for a second, or --wait
+seconds. A close with another code than 1000 or 1001 is a failure.
+
+\b
 Exit codes: 0 it went well, 1 it failed (one line says why; udp://: the
 network says that nobody is there, and nobody answered), 2 wrong arguments,
 130 Ctrl-C, 141 the reader of the output has gone, 143 SIGTERM."""
-
-
-_Result = ChainValidationResult
-#: What to do about certificate errors, besides letting them pass.
-_STEPS = (
-    ({_Result.UNTRUSTED, _Result.INCOMPLETE_CHAIN}, "--ca names whom to trust"),
-    ({_Result.INVALID_NAME}, "--server-name names the server otherwise"),
-    ({_Result.REVOCATION_INFORMATION_MISSING, _Result.REVOCATION_FAILURE}, "--crl names a list of revocations"),
-)
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Options:
 @click.command(
     "connect",
     epilog=EPILOG,
-    short_help="Connect standard input and output to a server, over TCP, TLS or UDP.",
+    short_help="Connect standard input and output to a server, over TCP, TLS, UDP or WebSockets.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("url")
@@ -111,6 +108,7 @@ class Options:
     cert="a PEM file with the certificate for a server that asks.",
     accepting=False,
 )
+@web_socket_options(accepting=False)
 @exchange_options(
     "server",
     idle="fail when nothing comes or goes for so many seconds.",
@@ -125,8 +123,14 @@ def command(url: str, timeout: float, size: int | None, loop: str, **shared: Any
     """
     telling = telling_of(shared)
     work: Coroutine[Any, Any, int]
-    if speaks_udp(url):
+    scheme = scheme_of(url)
+    if scheme == "udp":
         work = connect_datagrams.talk(url, timeout, size, shared["quit_after"], telling)
+    elif scheme in {"ws", "wss"}:
+        manner = message_manner_of(shared, size, serves=False)
+        request = connect_web_socket.Request(shared["header"], shared["subprotocol"], shared["compression"])
+        opening = connect_web_socket.Opening(url, timeout, trust_of(shared), request)
+        work = connect_web_socket.talk(opening, manner, telling)
     else:
         work = _talk(Options(url, timeout, trust_of(shared), manner_of(shared), telling))
     runner, _ = runner_of(loop)
@@ -137,29 +141,19 @@ async def _talk(options: Options) -> int:
     reporter = Reporter(sys.stderr, as_json=options.telling.as_json)
     begin = time.monotonic()
     trust = options.trust
-    with argument_errors():
-        parse_url(options.url, listening=False)  # (it refuses ws and wss, which are not for bytes)
-    try:
-        with argument_errors(), reporter.waiting(f"connecting to {options.url} ..."):
-            connection = await moorings.connect(
-                options.url,
-                timeout=options.timeout,
-                ca=trust.ca,
-                certificate=trust.identity,
-                server_name=trust.server_name,
-                alpn=trust.alpn,
-                ignore=trust.ignore,
-                pin_sha256=trust.pin_sha256,
-                revocation=trust.revocation,
-                key_log=trust.key_log,
-            )
-    except PinMismatchError as error:
-        pins = "the pinned key" if len(trust.pin_sha256) == 1 else "any of the pinned keys"
-        raise CommandError(f"{_of_server(options)} does not have {pins}; {_look(options)} its pins") from error
-    except OSError as error:
-        if not getattr(error, "certificate_errors", ()):
-            raise
-        raise CommandError(_refusal(options, error)) from error
+    with refusals(options.url, trust), argument_errors(), reporter.waiting(f"connecting to {options.url} ..."):
+        connection = await moorings.connect(
+            options.url,
+            timeout=options.timeout,
+            ca=trust.ca,
+            certificate=trust.identity,
+            server_name=trust.server_name,
+            alpn=trust.alpn,
+            ignore=trust.ignore,
+            pin_sha256=trust.pin_sha256,
+            revocation=trust.revocation,
+            key_log=trust.key_log,
+        )
     if options.telling.stats:
         took = time.monotonic() - begin
         peer = peer_of(connection)
@@ -168,36 +162,3 @@ async def _talk(options: Options) -> int:
         reporter.say("connected", text, peer=peer, seconds=round(took, 6), **tls.values)
     await exchange(connection, (Source(), Sink()), options.manner, options.telling, reporter)
     return EXIT_OK
-
-
-def _refusal(options: Options, error: Any) -> str:
-    """What is wrong with a server's certificate, and what to do about it here."""
-    found = error.certificate_errors
-    names = ",".join(each.name for each in found)
-    fatal = [each.name for each in found if each not in IGNORABLE]
-    steps = [text for results, text in _STEPS if results.intersection(found)]
-    step = ", ".join([*steps, f"--ignore {names} lets it pass all the same"])
-    if fatal:
-        step = f"{', '.join(fatal)} cannot be ignored: the server needs another certificate"
-    look = f"{_look(options)} it"
-    return f"{_of_server(options)} is not accepted: {names.replace(',', ', ')}; {look}; {step}"
-
-
-def _of_server(options: Options) -> str:
-    """What a message about a server's certificate begins with."""
-    target = parse_url(options.url, listening=False)
-    name = options.trust.server_name or target.host
-    return f"{options.url.partition('://')[2]}: the certificate for {name!r}"
-
-
-def _look(options: Options) -> str:
-    """The command that shows the certificate, with what matters to the verdict."""
-    trust = options.trust
-    words = ["moorings", "cert", "show", options.url.partition("://")[2]]
-    if trust.server_name:
-        words += ["--server-name", trust.server_name]
-    if trust.ca is not None:
-        words += ["--ca", *trust.ca.files]
-    if trust.revocation is not None:
-        words += [word for file in trust.crl for word in ("--crl", file)] or ["--revocation"]
-    return f"'{shlex.join(words)}' shows"

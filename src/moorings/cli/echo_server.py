@@ -38,11 +38,12 @@ class EchoServer:
 
     # -- serving -----------------------------------------------------------------------------------------------------
 
-    async def serve(self, connection: StreamSocket) -> None:
+    async def serve(self, connection: Any) -> None:
         """One connection, until the client has ended, or has gone."""
-        meter = Meter(connection)
+        socket = self._socket_of(connection)
+        meter = Meter(socket)
         self._meters.add(meter)
-        tls = protection_of(connection)
+        tls = protection_of(socket)
         self._reporter.say("came", f"{meter.peer} came{tls.text}", peer=meter.peer, **tls.values)
         note = ""
         try:
@@ -54,9 +55,17 @@ class EchoServer:
         finally:
             connection.abort()  # what is not closed by now is not closed well
             self._meters.discard(meter)
-            self._went(meter, note)
+            self._went(meter, note or self._note_of(connection))
 
-    async def _echo(self, connection: StreamSocket) -> None:
+    def _socket_of(self, connection: Any) -> StreamSocket:
+        """What is measured."""
+        return connection  # type: ignore[no-any-return]
+
+    def _note_of(self, connection: Any) -> str:  # noqa: ARG002 - others look at it
+        """What there is to say about the end, beside its reason."""
+        return ""
+
+    async def _echo(self, connection: Any) -> None:
         async with asyncio.timeout(self._idle_timeout) as limit:
             while data := await connection.read():
                 await connection.write(data)

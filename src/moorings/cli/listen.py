@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import moorings
-from moorings.cli import listen_datagrams
+from moorings.cli import listen_datagrams, listen_web_socket
 from moorings.cli.echo_server import EchoServer
 from moorings.cli.exit_codes import EXIT_INTERRUPTED, EXIT_OK, CommandError
 from moorings.cli.loops import runner_of
@@ -27,20 +27,22 @@ from moorings.cli.options import (
     exchange_options,
     manner_of,
     refuse_options,
-    speaks_udp,
+    scheme_of,
     telling_of,
     tls_options,
     trust_of,
+    web_socket_options,
 )
 from moorings.cli.output import describe_error
 from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import Reporter, Telling, peer_of, protection_of, tell_address
-from moorings.cli.stopping import Stop, end_code, gone_code
+from moorings.cli.stopping import Stop, drain, end_code, gone_code
+from moorings.cli.web_socket_pipes import message_manner_of
 from moorings.engine.descriptor import borrowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from moorings import StreamSocket
 
@@ -50,7 +52,8 @@ DRAIN_TIMEOUT = 10.0
 _LAST_WORD = 1.0
 
 #: Parameters that are about standard input, or about one connection after the other.
-NOT_WITH_ECHO = frozenset(("finish_input", "keep", "no_half_close", "quit_after", "size"))
+NOT_WITH_ECHO = frozenset(("binary", "finish_input", "keep", "no_half_close", "quit_after", "size"))
+NOT_WITH_BROADCAST = frozenset(("keep", "quit_after"))
 
 EPILOG = """\b
 Examples:
@@ -62,6 +65,8 @@ Examples:
   moorings listen udp://127.0.0.1:1337 --echo --stats
   moorings listen udp://:1337 --join 239.255.13.37 > log
   moorings listen tls://:1337 --cert server.pem --echo
+  moorings listen ws://127.0.0.1:1337/chat --broadcast
+  moorings listen wss://:1337 --cert server.pem --echo --stats
 
 \b
 The first line on standard error is 'listening on tcp://...', or another, with
@@ -72,7 +77,8 @@ the port is given back with the first connection: others are refused. With
 \b
 SIGTERM drains: no more connections, --drain-timeout seconds for those that
 are open, then they are aborted. So does Ctrl-C with --echo. Once more aborts
-them at once. Over UDP both end at once, and the counts are told.
+them at once. Over UDP both end at once, and the counts are told. Clients of
+ws:// and wss:// are told 1001 then.
 
 \b
 Exit codes: 0 it went well, or SIGTERM and drained, 1 it failed (one line says
@@ -96,19 +102,23 @@ class Options:
 @click.command(
     "listen",
     epilog=EPILOG,
-    short_help="Accept connections or datagrams: to standard input and output, or as an echo server.",
+    short_help="Accept connections, datagrams or WebSockets: standard input and output, or an echo server.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("url")
 @click.option("--echo", is_flag=True, help="Send everything back, to any number of clients.")
-@click.option("--keep", is_flag=True, help="TCP: take the next connection when one has ended.")
-@click.option("--max-connections", type=click.IntRange(1), help="TCP, with --echo: so many at once, others wait.")
+@click.option("--keep", is_flag=True, help="Not UDP: take the next connection when one has ended.")
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    help="With --echo, not UDP: so many at once, others wait; over WS they get 503.",
+)
 @click.option(
     "--drain-timeout",
     type=Seconds(),
     default=DRAIN_TIMEOUT,
     show_default=True,
-    help="TCP: seconds that connections get to end after SIGTERM.",
+    help="Not UDP: seconds that connections get to end after SIGTERM.",
 )
 @click.option("--join", multiple=True, metavar="GROUP", help="UDP: receive what is sent to this group, too.")
 @tls_options(
@@ -116,6 +126,7 @@ class Options:
     cert="a PEM file with the server's certificate, its chain, and mostly its key.",
     accepting=True,
 )
+@web_socket_options(accepting=True)
 @exchange_options(
     "client",
     idle="end a connection on which nothing moves for so many seconds.",
@@ -134,17 +145,21 @@ def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
     signal.
     """
     telling = telling_of(shared)
-    udp = speaks_udp(url)
+    scheme = scheme_of(url)
     if echo:
         refuse_options(NOT_WITH_ECHO, "does not go with --echo")
+    if shared["broadcast"]:
+        refuse_options(NOT_WITH_BROADCAST, "does not go with --broadcast")
     runner, _ = runner_of(loop)
-    if udp:
+    if scheme == "udp":
         about = listen_datagrams.Options(url, shared["join"], shared["size"], shared["quit_after"], telling)
         return runner(listen_datagrams.echo(about) if echo else listen_datagrams.pipe(about))
-    if shared["max_connections"] is not None and not echo:
+    if shared["max_connections"] is not None and not echo and not shared["broadcast"]:
         raise click.UsageError("--max-connections goes with --echo; otherwise there is one connection at a time")
-    if url.lower().startswith("tls://") and shared["cert"] is None:
+    if scheme in {"tls", "wss"} and shared["cert"] is None:
         raise click.UsageError("a TLS server needs a certificate: --cert")
+    if scheme in {"ws", "wss"}:
+        return runner(_web_socket_work(url, echo, shared, telling))
     options = Options(
         url,
         keep=shared["keep"],
@@ -155,6 +170,27 @@ def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
         telling=telling,
     )
     return runner(_echo(options) if echo else _pipe(options))
+
+
+def _web_socket_work(url: str, echo: bool, shared: dict[str, Any], telling: Telling) -> Coroutine[Any, Any, int]:
+    """What serves `ws://` and `wss://`."""
+    if echo and shared["broadcast"]:
+        raise click.UsageError("--broadcast does not go with --echo")
+    about = listen_web_socket.Options(
+        url,
+        keep=shared["keep"],
+        max_connections=shared["max_connections"],
+        drain_timeout=shared["drain_timeout"],
+        trust=trust_of(shared),
+        subprotocols=shared["subprotocol"],
+        origins=shared["origin"],
+        manner=message_manner_of(shared, shared["size"], serves=True),
+        telling=telling,
+    )
+    if not echo and not shared["broadcast"]:
+        return listen_web_socket.pipe(about)
+    _allow_many_descriptors()
+    return listen_web_socket.echo(about) if echo else listen_web_socket.relay(about)
 
 
 async def _start(
@@ -183,21 +219,7 @@ async def _drain(
 ) -> signal.Signals | None:
     """Drain and tell the counts; the signal that cut it short, if one did."""
     listening.listener.stop_accepting()
-    waiting = listening.open_connections
-    if waiting:
-        Reporter(sys.stderr, as_json=False).say(
-            "", f"draining: up to {options.drain_timeout:g} s for {_connections(waiting)}; once more aborts"
-        )
-    draining = asyncio.create_task(listening.drain(options.drain_timeout))
-    insisted = await stop.asked(draining)
-    aborted = 0
-    if insisted is not None and not draining.done():
-        aborted = listening.open_connections
-        draining.cancel()
-        await asyncio.wait((draining,))
-        report = await listening.drain(0)
-    else:
-        report = await draining
+    report, aborted, insisted = await drain(listening, stop, options.drain_timeout)
     aborted += report.aborted
     ended = report.accepted - aborted
     failed = listening.listener.handshakes_failed
@@ -212,10 +234,6 @@ async def _drain(
         handshakes_failed=failed,
     )
     return insisted
-
-
-def _connections(count: int) -> str:
-    return "1 connection" if count == 1 else f"{count} connections"
 
 
 # -- standard input and output ---------------------------------------------------------------------------------------

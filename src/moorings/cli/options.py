@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 from click.core import ParameterSource
@@ -31,16 +31,20 @@ if TYPE_CHECKING:
     _TextType = click.ParamType[str]
     _NamesType = click.ParamType[tuple[str, ...]]
     _ResultsType = click.ParamType[tuple[ChainValidationResult, ...]]
+    _HeaderType = click.ParamType[tuple[str, str]]
 else:
-    _ParamType = _TextType = _NamesType = _ResultsType = click.ParamType  # older ones are not generic
+    _ParamType = _TextType = _NamesType = _ResultsType = _HeaderType = click.ParamType  # older ones are not generic
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 #: Bytes that a datagram holds at the most, over IPv4 (RFC 768, RFC 791) as over IPv6.
 LARGEST_DATAGRAM = 65_507
 #: Parameters of `connect` and `listen` that mean nothing without connections, and those that mean nothing with them.
-TCP_ONLY = frozenset(("finish_input", "idle_timeout", "keep", "max_connections", "drain_timeout", "no_half_close"))
-UDP_ONLY = frozenset(("join", "size", "verbose"))
+TCP_ONLY = frozenset(("finish_input", "idle_timeout", "no_half_close"))
+UDP_ONLY = frozenset(("join", "verbose"))
+CONNECTIONS_ONLY = frozenset(("keep", "max_connections", "drain_timeout"))
+MESSAGES_ONLY = frozenset(("size",))
 TLS_ONLY = frozenset(("alpn", "ca", "cert", "crl", "ignore", "key", "key_log", "pin", "revocation", "server_name"))
+WEB_SOCKETS_ONLY = frozenset(("binary", "broadcast", "compression", "header", "origin", "subprotocol"))
 
 
 class Seconds(_ParamType):
@@ -154,16 +158,25 @@ def refuse_options(names: Collection[str], why: str) -> None:
             raise click.UsageError(f"{parameter.opts[0]} {why}")
 
 
-def speaks_udp(url: str) -> bool:
-    """Whether the command under way is about datagrams. Options that fit only the other kind are a UsageError."""
+def scheme_of(url: str) -> str:
+    """The scheme of the URL of the command under way. Options that fit only others are a UsageError."""
     scheme = url.lower().partition("://")[0]
+    web_socket = scheme in {"ws", "wss"}
     if scheme == "udp":
-        refuse_options(TCP_ONLY, "goes with tcp:// and tls:// only")
+        refuse_options(CONNECTIONS_ONLY, "does not go with udp://")
     else:
         refuse_options(UDP_ONLY, "goes with udp:// only")
-    if scheme != "tls":
-        refuse_options(TLS_ONLY, "goes with tls:// only")
-    return scheme == "udp"
+    if scheme not in {"tls", "wss"}:
+        refuse_options(TLS_ONLY, "goes with tls:// and wss:// only")
+    elif web_socket:
+        refuse_options(("alpn",), "does not go with wss://")
+    if web_socket or scheme == "udp":
+        refuse_options(TCP_ONLY, "goes with tcp:// and tls:// only")
+    else:
+        refuse_options(MESSAGES_ONLY, "goes with udp:// and ws:// only")
+    if not web_socket:
+        refuse_options(WEB_SOCKETS_ONLY, "goes with ws:// and wss:// only")
+    return scheme
 
 
 @contextmanager
@@ -197,7 +210,7 @@ def exchange_options(peer: str, *, idle: str, stats: str, as_json: str) -> Calla
             "--size",
             type=click.IntRange(1, LARGEST_DATAGRAM),
             metavar="BYTES",
-            help="UDP: every so many bytes of standard input are a datagram, instead of every line.",
+            help="UDP: every so many bytes of standard input are a datagram, instead of every line; WS: with --binary.",
         ),
         click.option("--verbose", "-v", is_flag=True, help="UDP: say of each datagram that comes who sent it."),
         click.option("--stats", is_flag=True, help=stats),
@@ -231,7 +244,7 @@ def tls_options(ca: str, cert: str, *, accepting: bool) -> Callable[[_Command], 
             "--alpn",
             type=ApplicationProtocols(),
             default="",
-            help="TLS: application protocols to agree on, the best one first, as in h2,http/1.1.",
+            help="TLS: application protocols to agree on, the best one first, as in h2,http/1.1; not wss://.",
         ),
     ]
     key_log = click.option(
@@ -358,3 +371,64 @@ def manner_of(shared: dict[str, Any], *, wait_if_absent: bool = False) -> Manner
 def telling_of(shared: dict[str, Any]) -> Telling:
     """What is told about an exchange, from the values of `exchange_options`."""
     return Telling(shared["stats"], shared["interval"], shared["as_json"], shared["verbose"])
+
+
+class HeaderField(_HeaderType):
+    """A header of an HTTP request, as in `Name: value`."""
+
+    name = "'name: value'"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Name and value, or BadParameter."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, str]", value)
+        from moorings.protocols.web_socket_headers import request_header  # noqa: PLC0415 (only for WebSockets)
+
+        field, colon, text = str(value).partition(":")
+        if not colon:
+            self.fail(f"{value!r} is no header; write it as 'Name: value'", param, ctx)
+        try:
+            return request_header(field.strip(), text.strip())
+        except OSError as error:
+            self.fail(str(getattr(error, "reason", error)), param, ctx)
+
+
+def web_socket_options(*, accepting: bool) -> Callable[[_Command], _Command]:
+    """Gives a click command the options for `ws://` and `wss://`."""
+    options = [
+        click.option(
+            "--binary", is_flag=True, help="WS: what is read goes out in binary messages, instead of lines as text."
+        ),
+        click.option(
+            "--subprotocol",
+            multiple=True,
+            metavar="NAME",
+            help="WS: a subprotocol to agree on; repeatable, the best one first.",
+        ),
+    ]
+    if accepting:
+        options += [
+            click.option(
+                "--broadcast", is_flag=True, help="WS: send what comes to all other clients, and input to all."
+            ),
+            click.option(
+                "--origin",
+                multiple=True,
+                metavar="ORIGIN",
+                help="WS: only pages of this origin may connect, as in https://example.com; repeatable.",
+            ),
+        ]
+    else:
+        options += [
+            click.option(
+                "--header", type=HeaderField(), multiple=True, help="WS: a header for the request; repeatable."
+            ),
+            click.option("--compression", is_flag=True, help="WS: offer permessage-deflate."),
+        ]
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

@@ -127,9 +127,7 @@ class Facts(NamedTuple):
     @property
     def bandwidth(self) -> str:
         """What the kernel thinks that the path can carry."""
-        out, into = self.outbound_bits_per_second, self.inbound_bits_per_second
-        told = [f"{amount(out, 'bit/s')} out"] * bool(out) + [f"{amount(into, 'bit/s')} in"] * bool(into)
-        return ", ".join(told) or "unknown"
+        return bandwidth_text(self.outbound_bits_per_second, self.inbound_bits_per_second)
 
     @property
     def queue(self) -> str:
@@ -255,6 +253,12 @@ def amount(number: float, unit: str) -> str:
     return f"{digits} {_UNITS[scale]}{unit}"
 
 
+def bandwidth_text(out: int, into: int) -> str:
+    """What a path can carry both ways, as far as it is known."""
+    told = [f"{amount(out, 'bit/s')} out"] * bool(out) + [f"{amount(into, 'bit/s')} in"] * bool(into)
+    return ", ".join(told) or "unknown"
+
+
 def milliseconds(seconds: float) -> str:
     """A short time, in three digits."""
     number = seconds * 1000
@@ -346,10 +350,10 @@ class Reporter:
             self._on_gone()
 
 
-def tell_address(scheme: str, sockaddr: Any) -> None:
+def tell_address(scheme: str, sockaddr: Any, path: str = "") -> None:
     """The first line of a server: programs wait for it, and so it is never JSON."""
     where = endpoint_text(host_name_from_sockaddr(sockaddr).display_name, sockaddr[1])
-    Reporter(sys.stderr, as_json=False).say("", f"listening on {scheme}://{where}")
+    Reporter(sys.stderr, as_json=False).say("", f"listening on {scheme}://{where}{path}")
 
 
 @asynccontextmanager

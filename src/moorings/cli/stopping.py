@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from moorings.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, CommandError
 from moorings.cli.output import describe_error
+from moorings.cli.statistics_line import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-    from moorings.cli.statistics_line import Reporter
 
 
 class Stop:
@@ -36,6 +36,27 @@ class Stop:
             return asking.result()
         asking.cancel()
         return None
+
+
+async def drain(listening: Any, stop: Stop, timeout: float) -> tuple[Any, int, signal.Signals | None]:
+    """Drain what `moorings.listen` gave; a signal cuts that short.
+
+    Gives the report, how many were aborted because of that signal, and the signal, if one came.
+    """
+    waiting = listening.open_connections
+    if waiting:
+        connections = "1 connection" if waiting == 1 else f"{waiting} connections"
+        Reporter(sys.stderr, as_json=False).say(
+            "", f"draining: up to {timeout:g} s for {connections}; once more aborts"
+        )
+    draining = asyncio.create_task(listening.drain(timeout))
+    insisted = await stop.asked(draining)
+    if insisted is None or draining.done():
+        return await draining, 0, insisted
+    aborted = listening.open_connections
+    draining.cancel()
+    await asyncio.wait((draining,))
+    return await listening.drain(0), aborted, insisted
 
 
 def end_code(asked: signal.Signals, insisted: signal.Signals | None = None) -> int:
