@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 COMMAND = [sys.executable, "-W", "error", "-m", "moorings", "demo"]
 SMALL = ["--clients", "30", "--megabytes", "1", "--packets", "1000"]
 PATIENCE = 50.0
+WEB = ("web_sockets", "browser")
 STEPS = (
     "server  binding to 127.0.0.1",
     "client  connecting to 127.0.0.1",
@@ -68,6 +69,13 @@ STEPS = (
     "server  1,000 received with",
     "system calls, 0 lost",
     "packets/s,",
+    "server  listening on ws://127.0.0.1:",
+    "client  connected to ws://127.0.0.1:",
+    "server  received 'Hello, World!'",
+    "server  the client has closed with 1000: goodbye",
+    "server  30 WebSockets are in the room",
+    "client  30 clients received it",
+    "A browser as the client of a WebSocket",
     "class    ConnectionRefusedError",
     "winerror -2147014835 (0x8007274D)",
     "status   CONNECTION_REFUSED",
@@ -109,7 +117,7 @@ def test_summary_for_scripts() -> None:
     assert summary["moorings"] == moorings.__version__
     assert (summary["native"], summary["native_reason"]) == moorings.native_mode()
     parts: dict[str, dict[str, Any]] = summary["parts"]
-    assert list(parts) == ["echo", "clients", "transfer", "tls", "datagram_echo", "datagram_batch", "failures"]
+    assert list(parts) == ["echo", "clients", "transfer", "tls", "datagram_echo", "datagram_batch", *WEB, "failures"]
     assert all(part["ok"] and part["elapsed_seconds"] > 0 for part in parts.values())
     assert parts["echo"]["echo"] == "Hello, World!"
     clients = parts["clients"]
@@ -125,6 +133,9 @@ def test_summary_for_scripts() -> None:
     batch = parts["datagram_batch"]
     assert (batch["packets"], batch["received"], batch["lost"]) == (1000, 1000, 0)
     assert batch["calls_per_packet"] <= 2
+    web_sockets = parts["web_sockets"]
+    assert (web_sockets["echo"], web_sockets["clients"], web_sockets["received_right"]) == ("Hello, World!", 30, 30)
+    assert parts["browser"]["browser"] is None or len(parts["browser"]["words"]) == 2
     assert parts["failures"]["refused"]["class"] == "ConnectionRefusedError"
     assert parts["failures"]["undelivered"]["class"] == "ConnectionResetError"
 

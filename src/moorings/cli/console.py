@@ -7,7 +7,7 @@ import sys
 
 from moorings.cli.output import drop, on_terminal
 
-_COLOURS = {"server": "32", "client": "36", "note": "33", "FAILED": "31;1", "title": "1"}
+_COLOURS = {"server": "32", "client": "36", "browser": "35", "note": "33", "FAILED": "31;1", "title": "1"}
 _WIDTH = 7
 
 

@@ -1,4 +1,4 @@
-"""`moorings demo`: echo servers and their clients, over TCP, TLS and UDP, with every step printed on both sides.
+"""`moorings demo`: echo servers and their clients, over TCP, TLS, UDP and WebSockets, every step printed on both sides.
 
 The parts stand in `moorings.cli.tour`. Everything stays on the loopback interface, takes a few seconds and ends by
 itself.
@@ -19,12 +19,14 @@ from moorings.cli.console import Console
 from moorings.cli.exit_codes import EXIT_BROKEN_PIPE, EXIT_OK, CommandError
 from moorings.cli.loops import loop_option, runner_of
 from moorings.cli.output import describe_error, print_json
+from moorings.cli.tour.browser import browser
 from moorings.cli.tour.common import PATIENCE, DemoError, Facts, Options
 from moorings.cli.tour.crowd import crowd
 from moorings.cli.tour.datagram_batch import datagram_batch
 from moorings.cli.tour.datagram_guide import datagram_guide
 from moorings.cli.tour.failures import failures
 from moorings.cli.tour.guide import guide
+from moorings.cli.tour.messages import messages
 from moorings.cli.tour.secured import secured
 from moorings.cli.tour.transfer import transfer
 
@@ -39,6 +41,8 @@ PARTS: tuple[tuple[str, str, Callable[[Console, Options], Awaitable[Facts]]], ..
     ("tls", "TLS, and a server that nobody vouches for", secured),
     ("datagram_echo", "An echo over UDP, as in the Sockets guide", datagram_guide),
     ("datagram_batch", "Datagrams in batches", datagram_batch),
+    ("web_sockets", "WebSockets: a conversation, and one message for many", messages),
+    ("browser", "A browser as the client of a WebSocket", browser),
     ("failures", "What failures say", failures),
 )
 EPILOG = """\b
@@ -113,7 +117,9 @@ def command(clients: int, megabytes: int, packets: int, loop: str, as_json: bool
        client; an upgrade in mid-stream.
     5. The guide's echo over UDP.
     6. Datagrams in batches: their rate, system calls, and losses.
-    7. What a refused connection, a datagram for nobody and a bad host name say.
+    7. WebSockets: a conversation, and one message for many clients.
+    8. A browser that talks to a WebSocket, where one is installed.
+    9. What a refused connection, a datagram for nobody and a bad host name say.
 
     It stays on the loopback interface, takes a few seconds and ends by itself.
     """  # noqa: D301 - click wants the character

@@ -21,6 +21,14 @@ def test_program() -> None:
     assert probe(Machine(find_program=lambda _name: None)) == missing("not found", "apt install iproute2")
 
 
+@pytest.mark.parametrize("name", ["chromium", "chromium-headless-shell", "google-chrome"])
+def test_browser(name: str) -> None:
+    machine = Machine(find_program=lambda wanted: f"/usr/bin/{name}" if wanted == name else None)
+    assert tools.browser(machine) == ok(f"/usr/bin/{name}")
+    finding = tools.browser(Machine(find_program=lambda _name: None))
+    assert finding == missing("not found", "apt install chromium-headless-shell")
+
+
 @pytest.mark.parametrize("name", ["cc", "gcc", "clang"])
 def test_compiler(name: str, tmp_path: Path) -> None:
     machine = Machine(root=tmp_path, find_program=lambda wanted: f"/usr/bin/{name}" if wanted == name else None)

@@ -44,6 +44,7 @@ CHECKS = (
     Check("compiler", "hot modules, and the peers in C of moorings bench", tools.compiler),
     Check("ss", "the kernel's own list of sockets", tools.program("ss", "iproute2")),
     Check("strace", "system calls in benchmarks, failing ones in tests", tools.program("strace", "strace")),
+    Check("browser", "the browser of moorings demo, and of tests of WebSockets", tools.browser),
     Check("valgrind", "instructions in moorings bench", tools.program("valgrind", "valgrind")),
 )
 

@@ -24,6 +24,16 @@ def program(name: str, package: str) -> Callable[[Machine], Finding]:
     return probe
 
 
+#: What a browser that runs without a window may be called.
+BROWSERS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def browser(machine: Machine) -> Finding:
+    """A browser that can run without a window."""
+    path = next((found for name in BROWSERS if (found := machine.find_program(name))), None)
+    return missing("not found", "apt install chromium-headless-shell") if path is None else ok(path)
+
+
 def compiler(machine: Machine) -> Finding:
     """A C compiler, and the headers of Python."""
     path = next((found for name in ("cc", "gcc", "clang") if (found := machine.find_program(name))), None)
