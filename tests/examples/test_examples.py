@@ -10,11 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pytest
+from websockets.sync.client import connect as web_socket_client
+from websockets.sync.server import ServerConnection, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +71,15 @@ the conversation took too long
 }
 """Examples that end by themselves, with their arguments, and what they print: regular expressions."""
 
-SERVERS = {"echo_server", "echo_client", "chat_server", "file_transfer", "graceful_shutdown"}
+SERVERS = {
+    "echo_server",
+    "echo_client",
+    "chat_server",
+    "chat_room",
+    "reconnecting_client",
+    "file_transfer",
+    "graceful_shutdown",
+}
 """Examples that have tests of their own below."""
 
 
@@ -201,6 +212,42 @@ def test_chat() -> None:
         output = chat.end()
     assert output.splitlines()[0] == f"guest {b} has come"
     assert output.splitlines()[-1].startswith(f"guest {a} has gone")
+
+
+def test_chat_room() -> None:
+    with server("chat_room", 0) as chat:
+        url = f"ws://127.0.0.1:{chat.port}/chat"
+        with web_socket_client(f"{url}/ann", compression=None) as ann:
+            with web_socket_client(f"{url}/b%C3%B6b", compression=None) as bob:
+                assert ann.recv(PATIENCE) == "böb has come"
+                ann.send("hello")
+                assert bob.recv(PATIENCE) == "ann: hello"
+            assert ann.recv(PATIENCE) == "böb has gone"
+        assert chat.end() == ""
+
+
+def test_reconnecting_client() -> None:
+    """It comes back, says why it was lost, and gives up where the server does not want it."""
+    answers = [("one", 1001, "restart"), ("two", 1000, "")]
+
+    def serve_one(peer: ServerConnection) -> None:
+        assert peer.recv(PATIENCE) == "hello"
+        message, code, reason = answers.pop(0)
+        peer.send(message)
+        peer.close(code, reason)
+
+    def judge(peer: ServerConnection, _request: object) -> object:
+        return None if answers else peer.respond(403, "enough")
+
+    with serve(serve_one, "127.0.0.1", 0, compression=None, process_request=judge) as made:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        result = run("reconnecting_client", f"ws://127.0.0.1:{made.socket.getsockname()[1]}/")
+        made.shutdown()
+        thread.join()
+    assert result.stdout == ("connected\nreceived: one\nlost: closed with 1001 restart\nconnected\nreceived: two\n")
+    assert result.returncode == 1
+    assert "403" in result.stderr
 
 
 def test_file_transfer(tmp_path: Path) -> None:
