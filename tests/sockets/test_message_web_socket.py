@@ -398,6 +398,22 @@ async def test_close_before_and_while_connecting() -> None:
         assert connecting.status == moorings.AsyncStatus.CANCELED
 
 
+async def test_closing_from_another_thread() -> None:
+    with plain_listener() as listening:
+        made = MessageWebSocket()
+        connecting = made.connect_async(Uri(f"ws://127.0.0.1:{port_of(listening)}/"))
+        await asyncio.to_thread(made.close)
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        assert repr(made).endswith("closed>")
+    async with serving() as url:
+        made = await connected(url)
+        await asyncio.to_thread(made._end_unopened)  # as if it had opened only after the look at its link
+        with pytest.raises(OSError):
+            await made.receive()
+        assert repr(made).endswith("closed>")
+
+
 async def test_one_that_is_dropped_while_it_is_open_warns() -> None:
     async with scripted(accepting()) as script:
         kept = [await connected(script.url)]

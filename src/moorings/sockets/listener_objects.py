@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.foundation.projection import Object, check_enum, check_float, check_object, final, not_constructible
+from moorings.sockets.client_control import check_buffer_size
 from moorings.sockets.connection import Connection, Settings, post, require_new
 from moorings.sockets.enums import SocketQualityOfService
 from moorings.sockets.stream_socket import StreamSocket, accepted_socket
-from moorings.sockets.stream_socket_control import check_buffer_size, check_hop_limit
+from moorings.sockets.stream_socket_control import check_hop_limit
 from moorings.sockets.tls_settings import as_key_log, check_alpn, check_transferable
 
 if TYPE_CHECKING:

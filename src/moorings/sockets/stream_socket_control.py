@@ -15,16 +15,13 @@ from moorings.foundation.projection import (
     final,
     not_constructible,
 )
-from moorings.sockets.connection import Connection, State, require_new
+from moorings.sockets.client_control import ClientControlMembers
+from moorings.sockets.connection import Connection, State
 from moorings.sockets.enums import BLUETOOTH_LEVELS, SocketProtectionLevel, SocketQualityOfService
-from moorings.sockets.tls_control import TlsControlMembers
 from moorings.sockets.tls_settings import check_alpn, check_transferable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-
-_INT_MAX = 0x7FFFFFFF
 
 
 def check_hop_limit(value: Any) -> int:
@@ -35,17 +32,9 @@ def check_hop_limit(value: Any) -> int:
     return number
 
 
-def check_buffer_size(value: Any) -> int:
-    """An unsigned 32-bit number that the kernel can take (E_INVALIDARG otherwise)."""
-    number = check_uint(value, 32, "outbound_buffer_size_in_bytes")
-    if number > _INT_MAX:
-        raise errors.invalid_argument(f"outbound_buffer_size_in_bytes must be at most {_INT_MAX}")
-    return number
-
-
 @final
 @not_constructible
-class StreamSocketControl(TlsControlMembers, Object):
+class StreamSocketControl(ClientControlMembers, Object):
     """Settings of one StreamSocket. Most setters fail with E_ILLEGAL_METHOD_CALL once a connect has started, and with
     RO_E_CLOSED after `close()`; a failed connect frees them again.
 
@@ -53,9 +42,6 @@ class StreamSocketControl(TlsControlMembers, Object):
     """
 
     __slots__ = ("_connection",)
-
-    def _require_new(self, member: str) -> None:
-        require_new(self._connection.state, f"{self._connection}: control.{member}", "set it before connect_async")
 
     def _require_no_handshake(self, member: str) -> None:
         """TLS may be started on an open connection, so its settings may be made until then."""
@@ -85,30 +71,6 @@ class StreamSocketControl(TlsControlMembers, Object):
         number = check_hop_limit(value)
         self._require_new("outbound_unicast_hop_limit")
         self._connection.settings.outbound_unicast_hop_limit = number
-
-    @property
-    def outbound_buffer_size_in_bytes(self) -> int:
-        """Size of the kernel's send buffer; 0 until it is set. Setting it turns off the kernel's own tuning.
-
-        Setting it late has no effect and is no error. Errors: E_INVALIDARG beyond 2147483647.
-        """
-        return self._connection.settings.outbound_buffer_size or 0
-
-    @outbound_buffer_size_in_bytes.setter
-    def outbound_buffer_size_in_bytes(self, value: int) -> None:
-        number = check_buffer_size(value)
-        if self._connection.state == State.NEW:
-            self._connection.settings.outbound_buffer_size = number
-
-    @property
-    def no_delay(self) -> bool:
-        """True (default): small writes are sent without waiting for more (TCP_NODELAY)."""
-        return self._connection.settings.no_delay
-
-    @no_delay.setter
-    def no_delay(self, value: bool) -> None:
-        self._require_new("no_delay")
-        self._connection.settings.no_delay = bool(value)
 
     @property
     def keep_alive(self) -> bool:

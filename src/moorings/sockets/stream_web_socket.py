@@ -81,16 +81,6 @@ class StreamWebSocketControl(WebSocketControlMembers, IWebSocketControl2, IWebSo
 
     __slots__ = ("_connection",)
 
-    @property
-    def no_delay(self) -> bool:
-        """True (default): small writes are sent without waiting for more (TCP_NODELAY)."""
-        return self._connection.settings.no_delay
-
-    @no_delay.setter
-    def no_delay(self, value: bool) -> None:
-        self._require_new("no_delay")
-        self._connection.settings.no_delay = bool(value)
-
 
 @final
 @not_constructible

@@ -34,7 +34,7 @@ from moorings.foundation.projection import (
 )
 from moorings.foundation.task_operation import Kind, start_operation
 from moorings.foundation.uri import Uri
-from moorings.sockets.connection import Connection, Lifeline, Settings, State, require, start
+from moorings.sockets.connection import Connection, Lifeline, Settings, State, post, require, start
 from moorings.sockets.connection_facts import ConnectionFacts
 from moorings.sockets.server_validation import (
     ServerValidationEvent,
@@ -384,6 +384,15 @@ class WebSocketClient(ServerValidationEvent, WebSocketFace):
         operation, connection.connect_operation = connection.connect_operation, None
         if operation is not None and state is _BUSY:
             operation.cancel()
+        home = connection.home
+        if home is not None and not home.dropped and not home.on_home_thread():
+            post(home, self._end_late)
+
+    def _end_late(self) -> None:
+        """It was closed from another thread, perhaps in the very moment in which it opened."""
+        if not isinstance(self._link, NoLink):
+            self.abort()
+        self._connection.state = _CLOSED
 
     async def _until_unopened(self) -> None:
         """Wait until a cancelled connect has let go of everything."""

@@ -1,8 +1,5 @@
 """What `moorings.connect("ws://...")` makes of its arguments: a MessageWebSocket that is about to connect."""
 
-# pyright: reportPrivateUsage=false
-# A setting that WinRT's control has for StreamWebSocket only.
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +41,7 @@ def new_web_socket(options: WebSocketConnectOptions, *, no_delay: bool) -> Messa
             raise TypeError(f"connect() got an unexpected keyword argument {name!r}")
     made = MessageWebSocket()
     control = made.control
-    made._connection.settings.no_delay = no_delay
+    control.no_delay = no_delay
     headers = given.get("headers", ())
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:  # pyright: ignore[reportUnknownVariableType]
         made.set_request_header(name, value)  # pyright: ignore[reportUnknownArgumentType]

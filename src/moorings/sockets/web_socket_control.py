@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from moorings import errors
 from moorings.certificates.credentials import PasswordCredential
 from moorings.foundation.projection import check_float, check_optional, check_str, check_timedelta
-from moorings.sockets.connection import State, require_new
-from moorings.sockets.stream_socket_control import check_buffer_size
-from moorings.sockets.tls_control import TlsControlMembers
+from moorings.sockets.client_control import ClientControlMembers
+from moorings.sockets.connection import State
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketControlMembers"]
 
 
-class WebSocketControlMembers(TlsControlMembers):
+class WebSocketControlMembers(ClientControlMembers):
     """Mixed into the control objects. Most setters fail with E_ILLEGAL_METHOD_CALL once a connect has started, and with
     RO_E_CLOSED after `close()`; a failed connect frees them again.
     """
@@ -32,24 +31,8 @@ class WebSocketControlMembers(TlsControlMembers):
 
     _connection: WebSocketConnection  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def _require_new(self, member: str) -> None:
-        require_new(self._connection.state, f"{self._connection}: control.{member}", "set it before connect_async")
-
-    _require_no_handshake = _require_new
-
-    @property
-    def outbound_buffer_size_in_bytes(self) -> int:
-        """Size of the kernel's send buffer; 0 until it is set. Setting it turns off the kernel's own tuning.
-
-        Setting it late has no effect and is no error. Errors: E_INVALIDARG beyond 2147483647.
-        """
-        return self._connection.settings.outbound_buffer_size or 0
-
-    @outbound_buffer_size_in_bytes.setter
-    def outbound_buffer_size_in_bytes(self, value: int) -> None:
-        number = check_buffer_size(value)
-        if self._connection.state == State.NEW:
-            self._connection.settings.outbound_buffer_size = number
+    def _require_no_handshake(self, member: str) -> None:
+        self._require_new(member)
 
     @property
     def server_credential(self) -> PasswordCredential | None:

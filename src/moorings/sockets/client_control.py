@@ -1,4 +1,4 @@
-"""The settings of TLS that all control objects of clients have."""
+"""The settings that all control objects of TCP clients have: the kernel's buffer, small writes, TLS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from moorings import errors
 from moorings.certificates.enums import ChainValidationResult
-from moorings.foundation.projection import check_enum, check_object, check_str
+from moorings.foundation.projection import check_enum, check_object, check_str, check_uint
 from moorings.names.host_name import HostName
+from moorings.sockets.connection import State, require_new
 from moorings.sockets.tls_settings import as_key_log
 
 if TYPE_CHECKING:
@@ -18,19 +19,56 @@ if TYPE_CHECKING:
     from moorings.certificates.trust import TrustAnchors
     from moorings.sockets.connection import Connection
 
-__all__ = ["TlsControlMembers"]
+__all__ = ["ClientControlMembers", "check_buffer_size"]
+
+_INT_MAX = 0x7FFFFFFF
 
 
-class TlsControlMembers:
-    """Mixed into the control objects; until when each may be set is theirs to say (`_require_no_handshake`)."""
+def check_buffer_size(value: Any) -> int:
+    """An unsigned 32-bit number that the kernel can take (E_INVALIDARG otherwise)."""
+    number = check_uint(value, 32, "outbound_buffer_size_in_bytes")
+    if number > _INT_MAX:
+        raise errors.invalid_argument(f"outbound_buffer_size_in_bytes must be at most {_INT_MAX}")
+    return number
+
+
+class ClientControlMembers:
+    """Mixed into the control objects; until when TLS may be set up is theirs to say (`_require_no_handshake`)."""
 
     __slots__ = ()
 
     _connection: Connection
 
+    def _require_new(self, member: str) -> None:
+        require_new(self._connection.state, f"{self._connection}: control.{member}", "set it before connect_async")
+
     def _require_no_handshake(self, member: str) -> None:
         """Raise what is against setting `member` now."""
         raise NotImplementedError
+
+    @property
+    def outbound_buffer_size_in_bytes(self) -> int:
+        """Size of the kernel's send buffer; 0 until it is set. Setting it turns off the kernel's own tuning.
+
+        Setting it late has no effect and is no error. Errors: E_INVALIDARG beyond 2147483647.
+        """
+        return self._connection.settings.outbound_buffer_size or 0
+
+    @outbound_buffer_size_in_bytes.setter
+    def outbound_buffer_size_in_bytes(self, value: int) -> None:
+        number = check_buffer_size(value)
+        if self._connection.state == State.NEW:
+            self._connection.settings.outbound_buffer_size = number
+
+    @property
+    def no_delay(self) -> bool:
+        """True (default): small writes are sent without waiting for more (TCP_NODELAY)."""
+        return self._connection.settings.no_delay
+
+    @no_delay.setter
+    def no_delay(self, value: bool) -> None:
+        self._require_new("no_delay")
+        self._connection.settings.no_delay = bool(value)
 
     @property
     def ignorable_server_certificate_errors(self) -> MutableSequence[ChainValidationResult]:
