@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import websockets
-from tests.engine.pairs import PATIENCE, connected_sockets, socket_and_peer
+from tests.engine.pairs import PATIENCE, connected_sockets, receive, reset, socket_and_peer, until
 from tests.engine.tls_pairs import tls_pair
+from tests.sockets.web_socket_peers import plain_client
 
 import moorings
 from moorings import Buffer, errors
@@ -208,6 +209,24 @@ async def test_a_break_is_raised_by_receiving_and_by_the_last_event() -> None:
             await web_socket.aclose()
             assert closed == []
             assert web_socket.close_code == 0
+
+
+@pytest.mark.parametrize("how", ["end", "reset"])
+async def test_a_handler_of_tcp_whose_web_socket_breaks_is_counted_and_not_reported(how: str) -> None:
+    async def accept(connection: Any) -> None:
+        await echo(await accept_web_socket(connection))
+
+    async with asyncio.timeout(PATIENCE), moorings.listen("tcp://127.0.0.1:0", accept) as listening:
+        with plain_client(listening.port) as client:
+            client.sendall(REQUEST)
+            await receive(client, 12)
+            if how == "reset":
+                reset(client)
+            else:
+                client.shutdown(1)
+            await until(lambda: listening.open_connections == 0)
+    assert listening.report is not None
+    assert listening.report.broken == 1
 
 
 async def test_sends_after_the_end_say_why() -> None:

@@ -328,7 +328,7 @@ class WebSocketLink(MessageFlow):
                 stream.end_reason = EndReason.TRUNCATED
             reason = f"{stream.label}: the connection ended without a close frame"
             error = errors.make(INET_E_CONNECTION_ABORTED, reason, errno=errno.ECONNABORTED, cause=error)
-        self.error = error
+        self.error = stream.read_error = error  # as reading would have told it
         self._over()
         self._end_stream()
 

@@ -64,19 +64,15 @@ _BYTES_LIMIT = RECEIVE_QUEUE_BYTES_LIMIT
 _BURST = DELIVERY_BURST
 _PONG_BURST = PONG_BURST
 _IMMEDIATE_LIMIT = IMMEDIATE_LIMIT
-#: Bytes of the longest head.
-_HEAD_SIZE = 14
+_HEAD_SIZE = 14  # bytes of the longest one
 _ANY_SIZE = 0x7FFFFFFFFFFFFFFF
 
-# Stages of a WebSocket.
+# Stages of a WebSocket: our close frame is out, and the peer's is awaited; both are out, a client waits for the server
+# to end it; it failed, the peer was told, and nothing it sends is looked at any more; the stream is closed, or gone.
 _OPEN = 0
-#: Our close frame is out, the peer's is awaited.
 _CLOSING = 1
-#: Both are out; a client waits for the server to end the connection.
 _CLOSED = 2
-#: It failed: the peer was told, and nothing it sends is looked at any more.
 _DEAF = 3
-#: The stream is closed, or gone.
 _ENDED = 4
 
 _COMPLETED = 1
