@@ -63,6 +63,7 @@ class Curl(Implementation):
         {
             "a_subprotocol",
             "deflate",
+            "deflate_with_context",
             "no_deflate",
             "pings_from_them",
             "pings_from_us",

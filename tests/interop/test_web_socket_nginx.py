@@ -101,7 +101,7 @@ async def ours_with_nginx_between(
             room=HTTP,
             with_workers=True,
         ) as ((port,), process),
-        our_client(f"{'wss' if secure else 'ws'}://localhost:{port}/", Settings()) as client,
+        our_client(f"{'wss' if secure else 'ws'}://localhost:{port}/", Settings(secure=secure)) as client,
     ):
         yield Pair(client, await accepted()), process
 

@@ -106,7 +106,7 @@ class PicowsPeer(QueuedPeer):
 
 class Picows(Implementation):
     # (Its frames are not compressed; its other face compresses.)
-    lacks = frozenset({"no_deflate", "deflate"})
+    lacks = frozenset({"no_deflate", "deflate", "deflate_with_context"})
 
     @asynccontextmanager
     async def connect(self, url: str, settings: Settings) -> AsyncIterator[Peer]:

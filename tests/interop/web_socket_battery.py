@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.interop.web_socket_pairs import NO_CLOSE_FRAME, NO_CODE
 
+from moorings import WebSocketCompression
 from moorings.protocols.web_error_status import INET_E_DISCONNECTED, WEB_E_RESOURCE_TOO_LARGE
 
 if TYPE_CHECKING:
@@ -191,14 +192,26 @@ async def no_deflate(scene: Scene) -> None:
         assert not pair.theirs.deflates
 
 
+#: As much as there is: both ends look back 32 KiB, also into earlier messages.
+ALL_OF_IT = WebSocketCompression(15, 15, context_takeover=True, peer_context_takeover=True)
+
+
 async def deflate(scene: Scene) -> None:
-    async with scene.pair(our_deflate=True, their_deflate=True) as pair:
+    await compressed(scene, True)
+
+
+async def deflate_with_context(scene: Scene) -> None:
+    await compressed(scene, ALL_OF_IT)
+
+
+async def compressed(scene: Scene, compression: WebSocketCompression | bool) -> None:
+    async with scene.pair(our_deflate=compression, their_deflate=True) as pair:
         link = pair.ours._link
         assert pair.theirs.deflates
         assert link.inflater is not None
         assert link.sender.deflater is not None
         for size in SIZES:
-            await both_ways(pair, [words_of(size), bytes_of(size)])
+            await both_ways(pair, [words_of(size), bytes_of(size), words_of(size).encode()])
         for part in ("in ", "ü" * BIG):
             link.send_fragment(TEXT, part, False, True)
         link.send_fragment(TEXT, "parts", True, True)
@@ -254,6 +267,7 @@ CHECKS: tuple[Callable[[Scene], Awaitable[None]], ...] = (
     a_subprotocol,
     no_deflate,
     deflate,
+    deflate_with_context,
     too_long_for_us,
     too_long_for_them,
     many_connections,

@@ -17,12 +17,13 @@ from tests.engine.tls_pairs import server_certificate
 from tests.sockets.tls_servers import trusts
 
 import moorings
-from moorings import MessageWebSocket, Uri
 from moorings.certificates.certificate import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from moorings import WebSocketCompression
 
 Message: TypeAlias = str | bytes
 
@@ -41,7 +42,7 @@ class Settings:
     their_subprotocols: tuple[str, ...] = ()
     our_limit: int = 0
     their_limit: int = 0
-    our_deflate: bool = False
+    our_deflate: WebSocketCompression | bool = False
     their_deflate: bool = False
     secure: bool = False
 
@@ -155,16 +156,15 @@ class Pair(NamedTuple):
         return str(self.ours.information.protocol)
 
 
-@asynccontextmanager
-async def our_client(url: str, settings: Settings) -> AsyncIterator[MessageWebSocket]:
-    async with MessageWebSocket() as ours:
-        control = ours.control
-        control.trust_anchors = trusts()
-        control.supported_protocols.extend(settings.our_subprotocols)
-        control.max_message_size = settings.our_limit or ANY_SIZE
-        control.compression = settings.our_deflate
-        await ours.connect_async(Uri(url))
-        yield ours
+def our_client(url: str, settings: Settings) -> Any:
+    """Our client, for `async with`."""
+    return moorings.connect(
+        url,
+        ca=trusts() if settings.secure else None,
+        subprotocols=settings.our_subprotocols,
+        max_message_size=settings.our_limit or ANY_SIZE,
+        compression=settings.our_deflate,
+    )
 
 
 @asynccontextmanager
