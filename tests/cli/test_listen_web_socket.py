@@ -71,7 +71,7 @@ def test_with_keep_one_client_comes_after_the_other_and_others_get_503() -> None
         command.signal(signal.SIGTERM)
         code, out, error = command.end(None)
     assert (code, out) == (0, b"I am 0\nI am 1\n")
-    assert error.endswith("drained: opened 3, closed 3, aborted 0\n")
+    assert error.endswith("drained: opened 3, closed 3, aborted 0, refused 2\n")
 
 
 def test_binary_sends_what_is_read() -> None:
@@ -111,7 +111,8 @@ def test_a_second_signal_aborts_a_client_that_does_not_answer() -> None:
         code, out, _ = command.end(None)
     assert code == 143
     (drained,) = objects(out.decode(), "drained")
-    assert drained == {"event": "drained", "opened": 1, "closed": 0, "aborted": 1, "broken": 0}
+    counts = {"opened": 1, "closed": 0, "aborted": 1, "broken": 0, "refused": {}, "handshakes_failed": 0}
+    assert drained == {"event": "drained", **counts}
 
 
 def test_broadcast_sends_to_all_others_and_input_to_all() -> None:

@@ -169,6 +169,39 @@ def test_failed_handshakes_are_counted(files: Path) -> None:
     assert (drained["accepted"], drained["handshakes_failed"]) == (1, 1)
 
 
+def test_web_sockets(files: Path) -> None:
+    """The same options, and the same words."""
+    options = ["--cert", f"{files}/server.pem", "--client-ca", f"{files}/ca.pem"]
+    with Running("listen", "wss://localhost:0/chat", "--echo", *options) as server:
+        url = server.wait_for(LISTENING, error=True).removeprefix(LISTENING)
+        place = url.removeprefix("wss://").removesuffix("/chat").replace("[::1]", "127.0.0.1")
+        url = f"wss://{place}/chat".replace("127.0.0.1", "localhost")
+
+        def connect_there(*arguments: str) -> tuple[int, str, str]:
+            with Running("connect", url, "--wait", "0.3", *arguments) as client:
+                code, out, error = client.end(b"hello\n")
+                return code, out.decode(), error
+
+        ours = ["--ca", f"{files}/ca.pem", "--cert", f"{files}/client.pem"]
+        assert connect_there(*ours) == (0, "hello\n", "")
+        assert " came, TLS 1.3, " in server.wait_for(" came")
+        code, out, error = connect_there(*ours, "--stats")
+        assert (code, out) == (0, "hello\n")
+        assert re.match(rf"connected to {url} in [\d.]+ ms, TLS 1\.3, TLS_\w+", error)
+        code, out, error = connect_there("--server-name", "x.example")
+        assert (code, out) == (1, "")
+        port = url.removesuffix("/chat").rpartition(":")[2]
+        assert error.startswith(f"moorings: localhost:{port}: the certificate for 'x.example' is not accepted: ")
+        assert f"'moorings cert show localhost:{port} --server-name x.example' shows it" in error
+        code, _, error = connect_there(*ours, "--pin", "A" * 43 + "=")
+        assert code == 1
+        assert "does not have the pinned key" in error
+        server.signal(signal.SIGTERM)
+        code, out_bytes, _ = server.end(None)
+    assert code == 0
+    assert re.search(r"drained: opened 2, closed 2, aborted 0, handshakes failed [12]\n$", out_bytes.decode())
+
+
 @pytest.mark.parametrize("command", ["listen", "connect"])
 def test_without_the_extra(
     command: str, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,7 @@ from moorings.cli.options import argument_errors
 from moorings.cli.output import printable
 from moorings.cli.refusals import refusals
 from moorings.cli.standard_streams import Sink, Source
-from moorings.cli.statistics_line import Reporter, milliseconds
+from moorings.cli.statistics_line import Reporter, milliseconds, protection_of
 from moorings.cli.web_socket_pipes import exchange_messages
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ async def talk(opening: Opening, manner: MessageManner, telling: Telling) -> int
     if telling.stats:
         took = time.monotonic() - begin
         chosen = web_socket.information.protocol
-        text = f"connected to {opening.url} in {milliseconds(took)}"
+        tls = protection_of(web_socket)
+        text = f"connected to {opening.url} in {milliseconds(took)}{tls.text}"
         text += f", subprotocol {printable(chosen)}" if chosen else ""
-        reporter.say("connected", text, url=opening.url, seconds=round(took, 6), subprotocol=chosen)
+        reporter.say("connected", text, url=opening.url, seconds=round(took, 6), subprotocol=chosen, **tls.values)
     await exchange_messages(web_socket, (Source(), Sink()), manner, telling, reporter)
     return EXIT_OK
 

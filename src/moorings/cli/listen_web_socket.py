@@ -75,13 +75,19 @@ async def _drain(listening: Any, stop: Stop, options: Options, reporter: Reporte
     """Tell all clients 1001, drain, and tell the counts; the signal that cut it short, if one did."""
     report, aborted, insisted = await drain(listening, stop, options.drain_timeout)
     aborted += report.aborted
+    answers = listening.listener.information.counters.answers
+    refused = f", refused {sum(answers.values())}" if answers else ""
+    failed = listening.listener._accepting.handshakes_failed
+    handshakes = f", handshakes failed {failed}" if failed else ""
     reporter.say(
         "drained",
-        f"drained: opened {report.opened}, closed {report.opened - aborted}, aborted {aborted}",
+        f"drained: opened {report.opened}, closed {report.opened - aborted}, aborted {aborted}{refused}{handshakes}",
         opened=report.opened,
         closed=report.opened - aborted,
         aborted=aborted,
         broken=report.broken,
+        refused={str(status): count for status, count in answers.items()},
+        handshakes_failed=failed,
     )
     return insisted
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
     from typing import TextIO
 
-    from moorings import EndReason, StreamSocket
+    from moorings import EndReason, MessageWebSocket, StreamSocket
 
 #: Seconds between two lines.
 INTERVAL = 1.0
@@ -163,21 +163,21 @@ class Protection(NamedTuple):
     values: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
 
 
-def protection_of(connection: StreamSocket) -> Protection:
+def protection_of(connection: StreamSocket | MessageWebSocket) -> Protection:
     """What there is to say about the TLS of a connection, for messages."""
-    information = connection.information
+    information: Any = connection.information
     level = information.protection_level
     if level == SocketProtectionLevel.PLAIN_SOCKET:
         return Protection()
     ignored = [each.name for each in information.server_certificate_errors]
     parts = [f"{level.name.replace('TLS1', 'TLS 1.')}, {information.cipher}"]
     values: dict[str, Any] = {"protection_level": level.name, "cipher": information.cipher}
-    if information.alpn_protocol:
+    if getattr(information, "alpn_protocol", ""):  # (a WebSocket knows neither this nor the next two)
         parts.append(f"ALPN {information.alpn_protocol}")
         values["alpn"] = information.alpn_protocol
-    if information.requested_server_name:
+    if getattr(information, "requested_server_name", ""):
         values["requested_server_name"] = information.requested_server_name
-    shown = information.client_certificate
+    shown = getattr(information, "client_certificate", None)
     if shown is not None:
         parts.append(f"client certificate {printable(shown.subject)!r}")
         values["client_certificate"] = shown.subject
