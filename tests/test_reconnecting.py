@@ -312,6 +312,49 @@ async def test_the_end_of_a_close_is_a_loss_with_code_and_reason() -> None:
         assert connections.last_loss[:3] == (None, 1011, "no")
 
 
+async def test_what_a_server_answers_is_judged_and_its_retry_after_is_heard() -> None:
+    status = [503]
+
+    def judge(approval: Any) -> bool:
+        approval.refuse(status[0], "busy", [("Retry-After", "7")])
+        return True
+
+    async def serve(_web_socket: Any) -> None:
+        raise AssertionError
+
+    listen: Any = moorings.listen
+    async with listen("ws://127.0.0.1:0", serve, approve=judge) as server:
+        for status[0], worth in ((503, True), (403, False)):
+            url = f"ws://127.0.0.1:{server.port}"
+            connections = moorings.reconnecting(url, timeout=PATIENCE, max_failures=1)
+            with pytest.raises(OSError, match=str(status[0])) as caught:
+                await anext(connections)
+            assert worth_retrying(caught.value) == worth
+            assert connections._retry_after == 7
+
+
+async def test_it_comes_back_to_a_server_that_restarts() -> None:
+    async def serve(web_socket: Any) -> None:
+        await web_socket.send("here")
+        async for _ in web_socket:
+            pass
+
+    listen: Any = moorings.listen
+    seen: list[Any] = []
+    async with moorings.reconnecting(lambda: moorings.connect(f"ws://127.0.0.1:{port[0]}"), base=0.0) as connections:
+        for _ in range(2):
+            async with listen("ws://127.0.0.1:0", serve) as server:
+                port = [server.port]
+                web_socket = await anext(connections)
+                with connections.until_lost():
+                    seen.append(await web_socket.receive())
+            seen.append(web_socket.close_code)
+    assert seen == ["here", 1001, "here", 1001]
+    assert (connections.connections, connections.losses) == (2, 2)
+    assert connections.last_loss is not None
+    assert connections.last_loss.close_code == 1001
+
+
 def test_wrong_arguments_are_refused() -> None:
     wrong: Any = 7
     with pytest.raises(OSError, match="ws://") as caught:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from moorings.sockets.message_face import MessageFace
+    from moorings.sockets.message_web_socket import MessageWebSocket
 
 __all__ = ["RETRY_AFTER_LIMIT", "ConnectionLoss", "Reconnecting", "reconnecting", "worth_retrying"]
 
@@ -103,7 +104,7 @@ class Reconnecting:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Any]],
+        connect: Callable[[], Awaitable[MessageWebSocket]],
         *,
         base: float,
         cap: float,
@@ -123,7 +124,7 @@ class Reconnecting:
         self._retry = retry
         self._random = rng
         self._wall_clock = wall_clock
-        self._current: Any = None
+        self._current: MessageWebSocket | None = None
         self._opened_at = 0.0
         self._retry_after = 0.0
         self._ended = False
@@ -140,14 +141,14 @@ class Reconnecting:
         self.pause = 0.0
 
     @property
-    def current(self) -> Any:
+    def current(self) -> MessageWebSocket | None:
         """The WebSocket that was given last, open or not; None before the first, and while connecting."""
         return self._current
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> MessageWebSocket:
         """The next open WebSocket; the one before is closed, where it is open. The iteration ends with `close()`.
 
         Errors: those of connecting that are final, or one failure too many. Cancellation: *retry safe*.
@@ -277,7 +278,7 @@ def _says_that_it_ended(web_socket: MessageFace, error: BaseException) -> bool:
 
 
 def reconnecting(
-    target: str | Callable[[], Awaitable[Any]],
+    target: str | Callable[[], Awaitable[MessageWebSocket]],
     *,
     base: float = 1.0,
     cap: float = 60.0,
