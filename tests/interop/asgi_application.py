@@ -15,7 +15,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": event["type"] + ".complete"})
             if event["type"] == "lifespan.shutdown":
                 return
-    with suppress(ConnectionError):  # the client's own affair
+    with suppress(OSError):  # the client's own affair, also when it has left in the middle of a send
         async with await moorings.accept_asgi(scope, receive, send, subprotocols=["two"]) as web_socket:
             await web_socket.send(f"{web_socket.information.request.resource} {web_socket.information.protocol}")
             async for message in web_socket:
