@@ -105,6 +105,7 @@ HELD_BY: dict[tuple[str, str], list[str]] = {
     (_PAGE, "moorings cert show localhost:1337 --ca ca.pem"): [f"{_TESTS}::test_cert_show"],
     (_PAGE, "about                   found"): [f"{_TESTS}::test_shown_certificate"],
     (_PAGE, "127.0.0.1:40122: 6 B"): [f"{_TESTS}::test_shown_counts"],
+    ("docs/guides/web-sockets.md", "location / {"): ["interop/test_web_socket_nginx.py::test_as_the_guide_has_it"],
     ("docs/guides/udp.md", "moorings listen udp://127.0.0.1:1337 --echo"): [f"{_TESTS}::test_listen_for_datagrams"],
     ("docs/guides/udp.md", r"printf 'hello\n' | moorings connect udp://127.0.0.1:1337 --stats"): [
         f"{_TESTS}::test_the_guide_to_udp"

@@ -130,6 +130,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "--no-proxy-server",
         "--disable-background-networking",
         "--disable-component-update",
+        "--disable-dev-shm-usage",  # containers have little of that
         "--disable-gpu",
         "--no-first-run",
     ]

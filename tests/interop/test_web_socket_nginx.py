@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import websockets
+from tests.docs.documents import blocks_of
 from tests.engine.pairs import PATIENCE, until
-from tests.engine.tls_pairs import authority, server_certificate
+from tests.engine.tls_pairs import authority, client_context, server_certificate
 from tests.interop.nginx_process import HTTP, needs_nginx, nginx_process
 from tests.interop.web_socket_battery import SIZES, both_ways, bytes_of, cases, text_of
-from tests.interop.web_socket_of_websockets import Websockets
+from tests.interop.web_socket_of_websockets import Websockets, WebsocketsPeer
 from tests.interop.web_socket_pairs import Implementation, Pair, PeerServer, Settings, our_client, our_server, run
 
 from moorings.protocols.web_error_status import HandshakeRefusedError
@@ -165,3 +167,21 @@ async def test_it_was_not_told_of_upgrades(files: Path) -> None:
     async with our_server(Settings()) as (url, _):
         assert await refusal_by(files, proxy(port_of(url), more="")) == 505  # nginx speaks HTTP/1.0 then
         assert await refusal_by(files, proxy(port_of(url), more="proxy_http_version 1.1;")) == 426
+
+
+async def test_as_the_guide_has_it(files: Path) -> None:
+    """TLS ends at nginx, and pages from there may connect, as our server sees the name that they asked for."""
+    (block,) = (each for each in blocks_of("docs/guides/web-sockets.md") if each.language == "nginx")
+    async with asyncio.timeout(PATIENCE), our_server(Settings()) as (url, accepted):
+        location = block.text.replace("1337", str(port_of(url)))
+        without_host = re.sub("proxy_set_header Host .*", "", location)
+        servers = (f"{CERTIFICATE} {location}", f"{CERTIFICATE} {without_host}")
+        async with nginx_process(files, *servers, room=HTTP) as (ports, _):
+            right, wrong = (f"localhost:{port}" for port in ports)
+            origin: Any = f"https://{right}"
+            trust = client_context()
+            async with websockets.connect(f"wss://{right}/", ssl=trust, origin=origin) as client:
+                await both_ways(Pair(await accepted(), WebsocketsPeer(client)), ["through nginx"])
+            origin = f"https://{wrong}"
+            with pytest.raises(websockets.InvalidStatus, match="403"):
+                await websockets.connect(f"wss://{wrong}/", ssl=trust, origin=origin)
