@@ -146,6 +146,27 @@ async def test_an_origin_that_may_not_connect_gets_403() -> None:
         assert (await asyncio.get_running_loop().sock_recv(peer, 65536)).startswith(b"HTTP/1.1 403 ")
 
 
+@pytest.mark.parametrize(
+    ("origin", "origins", "opens"),
+    [
+        ("http://localhost", None, True),
+        ("https://other.example", None, False),
+        ("https://other.example", ["*"], True),
+        ("https://other.example", ["https://OTHER.example/"], True),
+    ],
+)
+async def test_pages_of_other_hosts_may_connect_only_where_they_are_named(
+    origin: str, origins: Any, opens: bool
+) -> None:
+    async with socket_and_peer() as (ours, peer):
+        peer.sendall(REQUEST.replace(b"Host:", f"Origin: {origin}\r\nHost:".encode()))
+        if opens:
+            (await accept_web_socket(ours, origins=origins)).abort()
+        else:
+            with pytest.raises(OSError, match="may not connect"):
+                await accept_web_socket(ours, origins=origins)
+
+
 async def test_a_request_that_does_not_come_or_breaks_off_is_no_web_socket() -> None:
     async with socket_and_peer() as (ours, peer):
         peer.sendall(REQUEST[:50])

@@ -294,6 +294,10 @@ async def test_origins_and_foreign_scopes_are_refused() -> None:
     with pytest.raises(OSError, match="'http'") as caught:
         await moorings.accept_asgi({"type": "http"}, server.receive, server.send)
     assert caught.value.winerror == errors.E_INVALIDARG
+    foreign = {**SCOPE, "headers": [(b"host", b"here.example"), (b"origin", b"https://example.com")]}
+    server = Server()
+    with pytest.raises(OSError, match=r"example\.com may not connect"):
+        await moorings.accept_asgi(foreign, server.receive, server.send)
     server.say(type="websocket.disconnect", code=1006)
     with pytest.raises(OSError, match="before its WebSocket was accepted"):
         await moorings.accept_asgi(SCOPE, server.receive, server.send)

@@ -27,7 +27,7 @@ BUSY = 200
 DEAF = 5
 MUTE = 5
 #: Seconds that the server gives its clients.
-DEADLINE = 2.0
+DEADLINE = 4.0
 
 PING_PONG = b"\x82\x85\0\0\0\0hello"
 

@@ -284,6 +284,21 @@ async def test_origins(origins: Any, origin: str | None, status: int, of_route: 
         assert listener.information.counters.answers == ({} if status == 101 else {status: 1})
 
 
+async def test_accepting_pauses_where_many_more_come_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_socket_accepting, "HALF_OPEN_LIMIT", 2)
+
+    def set_up(listener: WebSocketListener) -> None:
+        listener.control.max_connections = 1
+        listener.add_route("/chat", echo)
+
+    async with bound(set_up) as (listener, port), client_of(port, "/chat"):
+        with plain_client(port), plain_client(port), plain_client(port) as last:
+            await until(lambda: listener.information.counters.half_open == 2)
+            last.sendall(REQUEST)
+            listener.control.max_connections = 2
+            assert await receive(last, 12) == b"HTTP/1.1 101"
+
+
 async def test_no_host_is_nobodys_origin() -> None:
     async with bound(lambda listener: listener.add_route("/chat", echo)) as (_, port):
         request = asking("/chat", "Origin: null").replace(b"Host: localhost", b"Host: ")
@@ -546,7 +561,7 @@ async def test_those_who_never_read_hurt_nobody_else() -> None:
         # Each awaited send waits, and so no queue holds more than the message that waits.
         assert sum(link.stream.queued_bytes > 0 for link in links) == 3
         assert max(link.stream.queued_bytes for link in links) <= 2 * 4096 + 100
-        report = await listener.drain(0.01)
+        report = await listener.drain(2)
         assert (report.told, report.finished) == (13, 10)
         assert report.aborted == 3
 

@@ -28,6 +28,7 @@ cdef class Accepting:
     cdef public Py_ssize_t running
     cdef public object secure
     cdef public object settings
+    cdef public Py_ssize_t slack
     cdef public object state
     cdef public bint stopped
     cdef public object taken

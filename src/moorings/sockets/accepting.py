@@ -146,6 +146,7 @@ class Accepting:
         "running",
         "secure",
         "settings",
+        "slack",
         "state",
         "stopped",
         "taken",
@@ -184,6 +185,8 @@ class Accepting:
         self.stopped = False
         self.ending = False
         self.max_connections: int | None = None
+        #: Connections beyond that which are accepted all the same, to be answered.
+        self.slack = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._finished_callback = self._finished
 
@@ -218,7 +221,7 @@ class Accepting:
             wanted = handled and self.running < CONCURRENT_HANDLERS
         busy = len(self.handshakes)
         full = busy >= HANDSHAKES_LIMIT or (
-            self.max_connections is not None and len(self.open) + busy >= self.max_connections
+            self.max_connections is not None and len(self.open) + busy >= self.max_connections + self.slack
         )
         if wanted and not full and not self.stopped:
             acceptor.resume()

@@ -25,7 +25,7 @@ from moorings.sockets.web_socket_answering import (
 from moorings.sockets.web_socket_settings import WebSocketCompression, WebSocketSizes, deflate_settings, make_link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from moorings.engine.web_socket import WebSocketLink
     from moorings.foundation.events import EventRegistrationToken
@@ -123,7 +123,7 @@ async def accept_web_socket(
     *,
     request: UpgradeRequest | RequestRefused | None = None,
     subprotocols: Sequence[str] = (),
-    origins: Sequence[str | None] | None = None,
+    origins: Iterable[str | None] | None = None,
     max_message_size: int = MESSAGE_LIMIT,
     max_frame_size: int | None = None,
     max_inflated_message_size: int | None = None,
@@ -137,8 +137,9 @@ async def accept_web_socket(
     """Answer a WebSocket request on an accepted StreamSocket, and take the connection over.
 
     The head of the request is read here, within 10 s, unless somebody has read it (`request`, as `web_socket_request`
-    gives it). The first of `subprotocols` that the client offers is agreed on. `origins`: the Origin headers that may
-    connect, None among them for clients without one; default all. `headers` are added to the answer.
+    gives it). The first of `subprotocols` that the client offers is agreed on. `origins`: the pages that may connect,
+    by their Origin headers; default those of the very host that the request names, and clients that send none, which
+    are no browsers; "*" is all (see `WebSocketListenerControl.origins`). `headers` are added to the answer.
 
     A longer message than `max_message_size` bytes (64 MiB) ends the connection with 1009, and so do a longer frame than
     `max_frame_size`, a message that has more than `max_inflated_message_size` bytes after inflating (both as

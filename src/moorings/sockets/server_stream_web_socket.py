@@ -19,7 +19,7 @@ from moorings.sockets.web_socket_answering import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from moorings.protocols.web_socket_request import RequestRefused, UpgradeRequest
     from moorings.sockets.stream_socket import StreamSocket
@@ -94,7 +94,7 @@ async def accept_stream_web_socket(
     *,
     request: UpgradeRequest | RequestRefused | None = None,
     subprotocols: Sequence[str] = (),
-    origins: Sequence[str | None] | None = None,
+    origins: Iterable[str | None] | None = None,
     headers: Sequence[tuple[str, str]] = (),
     ping_interval: float = PING_INTERVAL,
     ping_timeout: float = PING_TIMEOUT,

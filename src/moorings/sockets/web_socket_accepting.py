@@ -45,10 +45,10 @@ from moorings.sockets.web_socket_face import on_worker
 from moorings.sockets.web_socket_listener_objects import (
     WebSocketApproval,
     approval_of,
-    may_connect,
     received_args,
     verdict_of,
 )
+from moorings.sockets.web_socket_origins import may_connect
 from moorings.sockets.web_socket_routes import Route, Routes
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ class WebSocketAccepting:
         self.owner = weakref.ref(owner)
         self.accepting: Accepting = listener._accepting
         self.accepting.kind = "WebSocketListener"
+        self.accepting.slack = HALF_OPEN_LIMIT
         self._listener = weakref.ref(listener)
         self._token: EventRegistrationToken | None = None
         self.event: EventSource[WebSocketListener, Args] = EventSource()
@@ -206,7 +207,7 @@ class WebSocketAccepting:
     def limit(self, value: int | None) -> None:
         """Set `max_connections`; beyond it clients are answered, and beyond those accepting pauses."""
         self.max_connections = value
-        self.accepting.max_connections = None if value is None else value + HALF_OPEN_LIMIT
+        self.accepting.max_connections = value
         if self.accepting.home is not None:
             self.accepting.update()
 
@@ -385,6 +386,7 @@ class WebSocketAccepting:
             "request": approval.request,
             "subprotocols": [approval.subprotocol] if approval.subprotocol else (),
             "headers": approval.headers,
+            "origins": ["*"],  # judged already
             "ping_interval": self.ping_interval,
             "ping_timeout": self.ping_timeout,
         }

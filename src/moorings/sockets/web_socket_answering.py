@@ -12,9 +12,10 @@ from moorings import errors
 from moorings.foundation.projection import check_object
 from moorings.protocols.web_error_status import hresult_of_http_status
 from moorings.sockets.stream_socket import StreamSocket
+from moorings.sockets.web_socket_origins import check_origins, may_connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from moorings.engine.tcp_stream import TcpStream
     from moorings.names.host_name import HostName
@@ -85,7 +86,7 @@ async def answer_request(
     *,
     request: UpgradeRequest | RequestRefused | None,
     subprotocols: Sequence[str],
-    origins: Sequence[str | None] | None,
+    origins: Iterable[str | None] | None,
     headers: Sequence[tuple[str, str]],
     deflate: DeflateSettings | None = None,
 ) -> Answered:
@@ -96,6 +97,7 @@ async def answer_request(
     from moorings.protocols import web_socket_request as codec  # noqa: PLC0415 (only who uses WebSockets pays for h11)
 
     check_object(socket, StreamSocket, "socket")
+    allowed = check_origins(origins)
     stream = socket._stream(member)
     judged: UpgradeRequest | RequestRefused
     try:
@@ -104,7 +106,7 @@ async def answer_request(
                 judged = await read_request(socket, codec.ServerHandshake())
         else:
             judged = request
-        if isinstance(judged, codec.UpgradeRequest) and origins is not None and judged.origin not in origins:
+        if isinstance(judged, codec.UpgradeRequest) and not may_connect(judged, allowed):
             judged = codec.refuse_request(403, f"The origin {judged.origin} may not connect.")
         if isinstance(judged, codec.RequestRefused):
             await socket.write(judged.answer)

@@ -21,10 +21,11 @@ from moorings.sockets.connection import Lifeline, creation_place
 from moorings.sockets.server_message_web_socket import ServerMessageWebSocket, opened_web_socket
 from moorings.sockets.statistics import BandwidthStatistics
 from moorings.sockets.web_socket_answering import REQUEST_TIMEOUT
+from moorings.sockets.web_socket_origins import check_origins, may_connect
 from moorings.sockets.web_socket_settings import WebSocketSizes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from moorings.protocols.web_socket_request import UpgradeRequest
 
@@ -51,7 +52,7 @@ async def accept_asgi(
     send: Callable[[dict[str, Any]], Awaitable[None]],
     *,
     subprotocols: Sequence[str] = (),
-    origins: Sequence[str | None] | None = None,
+    origins: Iterable[str | None] | None = None,
     max_message_size: int = MESSAGE_LIMIT,
     headers: Sequence[tuple[str, str]] = (),
 ) -> ServerMessageWebSocket:
@@ -61,9 +62,9 @@ async def accept_asgi(
     as ever, and `information.request` is the request. The server does what lies below: pings (`ping()` fails with
     ERROR_NOT_SUPPORTED), compression, the closing handshake. It belongs to the application's task: close it before
     that returns, and catch its errors there, or the server logs them. The first of `subprotocols` that the client
-    offers is agreed on. `origins`: the Origin headers that may connect, None among them for clients without one;
-    default all; others get 403, and so does the caller, as 0x80190193. `headers` are added to the answer. A longer
-    message than `max_message_size` bytes ends it with 1009.
+    offers is agreed on. `origins`: the pages that may connect, as for `accept_web_socket`; others get 403, and so does
+    the caller, as 0x80190193. `headers` are added to the answer. A longer message than `max_message_size` bytes ends it
+    with 1009.
 
     Errors: E_INVALIDARG for a scope that is no WebSocket; TimeoutError where no event of the server comes within 10 s;
     those of the server. Cancellation: *object now broken*: the server ends the connection.
@@ -72,12 +73,13 @@ async def accept_asgi(
         raise errors.invalid_argument(f"accept_asgi needs the scope of a WebSocket, and this is {scope.get('type')!r}")
     sizes = WebSocketSizes(max_message_size).check()
     added = [request_header(name, value) for name, value in headers]
+    allowed = check_origins(origins)
     request = _request(scope)
     async with asyncio.timeout(REQUEST_TIMEOUT):
         event = await receive()
     if event["type"] != "websocket.connect":
         raise errors.aborted("the client went before its WebSocket was accepted")
-    if origins is not None and request.origin not in origins:
+    if not may_connect(request, allowed):
         await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before it is accepted: 403
         raise errors.make(hresult_of_http_status(403), f"the origin {request.origin} may not connect")
     chosen = next((name for name in subprotocols if name in request.subprotocols), "")

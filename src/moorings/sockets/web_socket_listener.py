@@ -31,11 +31,11 @@ from moorings.sockets.web_socket_listener_objects import (
     WebSocketListenerControl,
     WebSocketListenerInformation,
     check_message_size,
-    check_origins,
     check_subprotocol_names,
     web_socket_listener_control,
     web_socket_listener_information,
 )
+from moorings.sockets.web_socket_origins import check_origins
 from moorings.sockets.web_socket_routes import Route
 
 if TYPE_CHECKING:

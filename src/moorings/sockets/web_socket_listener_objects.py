@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from moorings import errors
 from moorings.foundation.projection import Object, check_float, final, not_constructible
 from moorings.sockets.listener_objects import ListenerControlMembers
+from moorings.sockets.web_socket_origins import check_origins
 from moorings.sockets.web_socket_settings import deflate_settings
 
 if TYPE_CHECKING:
@@ -156,26 +157,6 @@ def check_subprotocol_names(names: Iterable[str]) -> tuple[str, ...]:
     found = tuple(names)
     check_subprotocols(found)
     return found
-
-
-def check_origins(origins: Iterable[str | None] | None) -> frozenset[str | None] | None:
-    """Origins that may connect. Errors: TypeError."""
-    if origins is None:
-        return None
-    if isinstance(origins, str):
-        origins = [origins]
-    found = frozenset(origins)
-    for origin in found:
-        if origin is not None and not isinstance(origin, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"an origin is a str such as 'https://example.com', or None, not {type(origin).__name__}")
-    return frozenset(None if origin is None else origin.lower().removesuffix("/") for origin in found)
-
-
-def may_connect(request: UpgradeRequest, origins: Collection[str | None] | None) -> bool:
-    """Whether the page that the request comes from may connect."""
-    if origins is None:
-        return request.is_same_origin
-    return "*" in origins or (None if request.origin is None else request.origin.lower()) in origins
 
 
 class WebSocketListenerCounters(NamedTuple):
