@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.engine.pairs import PATIENCE, turns
 from tests.sockets.peers import refused_port, silent_port
 from tests.sockets.web_socket_servers import accepting, connected, key_of, scripted, status, upgrade
 
@@ -114,6 +115,8 @@ async def test_other_answers_are_refusals(answer: bytes, code: int, expected: We
 
 
 async def test_a_refusal_has_what_the_server_said() -> None:
+    async with scripted(b"HTTP/1.1 404 " + b"long " * 3000 + b"\r\n\r\n") as script:
+        assert len((await failing(script.url)).reason) < 400
     body = b"x" * 10_000
     async with scripted(status("503 Later", "Retry-After: 7", "X-Why: load", body=body)) as script:
         error = await failing(script.url)
@@ -217,6 +220,33 @@ async def test_a_challenge_that_is_not_met(challenge: str, credential: Any, said
         made.close()
 
 
+async def test_cancel_at_every_turn_of_an_answer_to_a_challenge() -> None:
+    """Descriptors that are left are found by the suite."""
+
+    async def answer(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"Authorization: Basic" in head:
+            await accepting(rest=b"\x81\x02hi")(head, reader, writer)
+        else:
+            writer.write(status("401 No", f"WWW-Authenticate: {CHALLENGES['Basic']}", body=b"no"))
+
+    async with asyncio.timeout(PATIENCE), scripted(answer) as script:
+        made = MessageWebSocket()
+        made.control.server_credential = CREDENTIAL
+        for turn in range(300):
+            connecting = made.connect_async(moorings.Uri(script.url))
+            await turns(turn)
+            connecting.cancel()
+            try:
+                await connecting
+            except asyncio.CancelledError:
+                made.set_request_header("X-Is-New", "yes")
+            else:
+                break
+        assert turn > 10
+        assert await made.receive() == "hi"
+        made.abort()
+
+
 # -- time and addresses ----------------------------------------------------------------------------------------------
 
 
@@ -270,11 +300,12 @@ async def test_a_port_that_does_not_answer() -> None:
 
 
 async def test_a_server_that_hangs_up_or_resets() -> None:
-    async with scripted(b"") as script:
-        error = await failing(script.url)
-        assert isinstance(error, ConnectionAbortedError)
-        assert error.winerror == INET_E_CONNECTION_ABORTED
-        assert "ended before the server had answered" in error.reason
+    for before in (b"", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: webso"):
+        async with scripted(before) as script:
+            error = await failing(script.url)
+            assert isinstance(error, ConnectionAbortedError)
+            assert error.winerror == INET_E_CONNECTION_ABORTED
+            assert "ended before the server had answered" in error.reason
 
     async def reset(_head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         linger = struct.pack("ii", 1, 0)

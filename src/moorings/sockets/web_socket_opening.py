@@ -74,7 +74,7 @@ Tunnel = Callable[[str, int], Awaitable[TcpStream]]
 #: An address that fails like this leaves the others their chance.
 _SILENT = frozenset((INET_E_TIMEOUT, INET_E_CONNECTION_ABORTED, INET_E_CONNECTION_RESET))
 _UNAUTHORIZED = 401
-#: Characters of a header of the server's that errors show.
+#: Characters of what the server says that errors show.
 _SHOWN = 200
 
 
@@ -319,7 +319,7 @@ class WebSocketOpening:
 
     def _refused(self, outcome: Refused) -> OSError:
         """The exception for an answer that opens no WebSocket."""
-        reason = f"{self._connection}: {outcome.text}"
+        reason = f"{self._connection}: {outcome.text[:_SHOWN]}"
         step = self._next_step(outcome)
         return handshake_refused(
             outcome.hresult,
