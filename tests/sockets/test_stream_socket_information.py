@@ -12,7 +12,7 @@ from tests.sockets.peers import FAMILIES, client_of, connected, host_of, plain_l
 
 from moorings.engine import tcp_info
 from moorings.engine.tcp_info import TcpInfo
-from moorings.sockets import stream_socket_information
+from moorings.sockets import connection_facts
 from moorings.sockets.connection import Connection, Settings
 from moorings.sockets.stream_socket_information import information_of
 from winrt.windows.foundation.collections import IVectorView
@@ -214,7 +214,7 @@ class Scripted:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     ticks = iter(range(1, 1000))
-    monkeypatch.setattr(stream_socket_information.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(connection_facts.time, "monotonic", lambda: next(ticks))
     connection = Connection(Settings())
     return Scripted(information_of(connection), monkeypatch)
 
