@@ -239,11 +239,12 @@ class WebSocketLink(MessageFlow):
 
     def released(self) -> None:
         """The stream was aborted below us: by a cancelled write, by its deadline, or by the end of the loop."""
-        if self.stage == _ENDED:
+        stage = self.stage
+        if stage == _ENDED:
             return
         self.stage = _ENDED
         self._stop_timer()
-        if self.left and self.close_code == 0:
+        if stage == _CLOSING:
             self.close_code = int(CloseCode.ABNORMAL_CLOSURE)
         self.error = self.error or errors.aborted(f"{self.stream.label} was aborted")
         if not self.home.loop.is_closed():
