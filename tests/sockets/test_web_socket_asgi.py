@@ -199,6 +199,18 @@ async def test_a_break_is_an_error_and_no_close(how: str) -> None:
             assert closed == []
 
 
+@pytest.mark.parametrize(("code", "error"), [(1000, INET_E_DISCONNECTED), (1006, INET_E_CONNECTION_ABORTED)])
+async def test_a_send_that_waits_while_the_client_leaves_says_so(code: int, error: int) -> None:
+    async with accepted() as (web_socket, server):
+        server.may_send.clear()
+        sending = asyncio.ensure_future(_send(web_socket, "stuck"))
+        await turns(3)
+        server.say(type="websocket.disconnect", code=code)
+        with pytest.raises(OSError) as caught:
+            await sending
+        assert caught.value.winerror == error
+
+
 async def test_back_pressure_in_both_directions() -> None:
     async with accepted() as (web_socket, server):
         for number in range(1000):

@@ -155,8 +155,7 @@ class AsgiStream(TcpStream):
         if self.gone and self.phase == _OPEN:
             link = self.link
             assert link is not None
-            error = link.error if link.error is not None else errors.aborted(f"{self.label} has ended")
-            operation.finish(_ERROR, None, error)
+            operation.finish(_ERROR, None, link.refusal())
             return
         TcpStream.submit_write(self, operation)
         self._work.set()
@@ -233,6 +232,8 @@ class AsgiStream(TcpStream):
         if self.end_reason == EndReason.OPEN:
             self.end_reason = EndReason.CLOSED_BY_US
         self.phase = _CLOSING
+        if self.gone and self.link is not None and self.write_error is None:
+            self.write_error = self.link.refusal()  # of sends that the server has not taken
         if self.write_head is None or self.gone or self.home.loop.is_closed():
             self._release()
         else:
