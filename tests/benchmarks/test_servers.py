@@ -24,6 +24,8 @@ SIZES = {"echo": (70_000, 70_000), "receive": (UNIT, 1), "send": (1, UNIT), "bat
 KINDS = [
     "c",
     "moorings-asyncio",
+    "completed-uvloop",
+    "completed-asyncio",
     "face-uvloop",
     "callbacks-uvloop",
     "callbacks-asyncio",
@@ -151,6 +153,8 @@ def test_libraries_and_packages_of_servers() -> None:
     assert {name: SERVERS[name].library for name in KINDS} == {
         "c": "c",
         "moorings-asyncio": "moorings",
+        "completed-uvloop": "moorings",
+        "completed-asyncio": "moorings",
         "face-uvloop": "moorings",
         "callbacks-uvloop": "uvloop",
         "callbacks-asyncio": "asyncio",

@@ -53,7 +53,7 @@ class ServerKind:
 
     @property
     def ours(self) -> bool:
-        return self.kind == "face" or self.kind.partition("-")[0] == "moorings"
+        return self.kind in {"face", "completed"} or self.kind.partition("-")[0] == "moorings"
 
     @property
     def library(self) -> str:
@@ -108,6 +108,8 @@ SERVERS = {
         ServerKind("trio", "trio", "trio"),
         ServerKind("moorings-uvloop", "moorings on uvloop", "moorings", "uvloop"),
         ServerKind("moorings-asyncio", "moorings on asyncio", "moorings", "asyncio"),
+        ServerKind("completed-uvloop", "moorings on uvloop, call-backs", "completed", "uvloop"),
+        ServerKind("completed-asyncio", "moorings on asyncio, call-backs", "completed", "asyncio"),
         ServerKind("face-uvloop", "moorings on uvloop, read/write", "face", "uvloop"),
         ServerKind("face-asyncio", "moorings on asyncio, read/write", "face", "asyncio"),
         ServerKind("pure-uvloop", "moorings on uvloop, pure", "moorings", "uvloop", pure=True),

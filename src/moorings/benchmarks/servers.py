@@ -94,9 +94,10 @@ class WinrtRoles:
     """The roles in terms of WinRT's streams. What a program imports and looks up once, it does here once, too."""
 
     def __init__(self, unit: int) -> None:
-        from moorings import Buffer, InputStreamOptions
+        from moorings import AsyncStatus, Buffer, InputStreamOptions
 
         self.buffer = Buffer
+        self.completed = AsyncStatus.COMPLETED
         self.unit = unit
         self.none = InputStreamOptions.NONE
         self.partial = InputStreamOptions.PARTIAL
@@ -160,6 +161,114 @@ async def serve_moorings(role: str, unit: int, identity: str) -> None:
         connection = args.socket
         with connection, contextlib.suppress(OSError):
             await serve_one(connection.input_stream, connection.output_stream)
+
+    listener = StreamSocketListener()
+    listener.add_connection_received(on_connection)
+    if identity:
+        listener.control.server_certificate = certificate_of(identity)
+    await listener.bind_endpoint_async(HostName("127.0.0.1"), "")
+    announce(int(listener.information.local_port), mode_of_moorings())
+    await asyncio.Event().wait()
+
+
+class Conversation:
+    """Our call-backs, for one connection: no task, no coroutine. Each call-back starts the next operation.
+
+    What is read stays in one buffer, so the next read begins when the answer has been sent. Whatever ends the
+    connection, an error or the end of the stream, closes it.
+    """
+
+    def __init__(self, roles: WinrtRoles, connection: Any) -> None:
+        self.roles = roles
+        self.connection = connection
+        self.reader = connection.input_stream
+        self.writer = connection.output_stream
+        self.left = roles.unit
+
+    def read(self, buffer: Any, count: int, options: Any) -> None:
+        self.buffer = buffer
+        self.count = count
+        self.options = options
+        self.go_on()
+
+    def go_on(self) -> None:
+        self.reader.read_async(self.buffer, self.count, self.options).completed = self.received
+
+    def write(self, data: Any) -> None:
+        self.writer.write_async(data).completed = self.sent
+
+    def received(self, _operation: Any, status: Any) -> None:
+        if status == self.roles.completed and self.buffer.length:
+            self.answer()
+        else:
+            self.connection.close()
+
+    def sent(self, _operation: Any, status: Any) -> None:
+        if status == self.roles.completed:
+            self.go_on()
+        else:
+            self.connection.close()
+
+    def answer(self) -> None:
+        """Echo."""
+        self.write(self.buffer)
+
+
+class ReceivingConversation(Conversation):
+    def answer(self) -> None:
+        self.left -= self.buffer.length
+        if self.left:
+            self.go_on()
+        else:
+            self.left = self.roles.unit
+            self.write(b"m")
+
+
+class SendingConversation(Conversation):
+    left_to_send = 0
+
+    def answer(self) -> None:
+        self.left_to_send = self.left
+        self.write(DATA)
+
+    def sent(self, operation: Any, status: Any) -> None:
+        self.left_to_send -= PIECE
+        if self.left_to_send > 0 and status == self.roles.completed:
+            self.write(DATA)
+        else:
+            super().sent(operation, status)
+
+
+class BatchConversation(Conversation):
+    def answer(self) -> None:
+        for _ in range(WRITES - 1):
+            self.writer.write_async(WRITE)
+        self.write(WRITE)
+
+
+async def serve_completed(role: str, unit: int, identity: str) -> None:
+    """Ours under its WinRT names with plain handlers: of the listener, and of each operation's `completed`."""
+    from moorings import HostName, StreamSocketListener
+
+    roles = WinrtRoles(unit)
+    buffer, none, partial = roles.buffer, roles.none, roles.partial
+
+    def echo(connection: Any) -> None:
+        Conversation(roles, connection).read(buffer(SIZE), SIZE, partial)
+
+    def receive(connection: Any) -> None:
+        ReceivingConversation(roles, connection).read(buffer(PIECE), PIECE, partial)
+
+    def send(connection: Any) -> None:
+        SendingConversation(roles, connection).read(buffer(1), 1, none)
+
+    def batch(connection: Any) -> None:
+        BatchConversation(roles, connection).read(buffer(1), 1, none)
+
+    begin = {"echo": echo, "receive": receive, "send": send, "batch": batch}[role]
+
+    def on_connection(_listener: StreamSocketListener, args: Any) -> None:
+        begin(args.socket)
 
     listener = StreamSocketListener()
     listener.add_connection_received(on_connection)
@@ -412,6 +521,7 @@ def run_trio(role: str, unit: int, identity: str) -> None:
 
 KINDS: dict[str, Callable[[str, int, str], Awaitable[None]]] = {
     "moorings": serve_moorings,
+    "completed": serve_completed,
     "face": serve_face,
     "callbacks": serve_callbacks,
     "streams": serve_streams,

@@ -116,7 +116,7 @@ SCENARIOS = (
     Scenario("batch", "100 writes of 100 B for each request", "batch", 1, BATCH, quick=True, message="100 writes"),
 )
 MEMORY, INSTRUCTIONS = "memory", "instructions"
-OURS = ("moorings-uvloop", "face-uvloop", "moorings-asyncio", "face-asyncio")
+OURS = ("completed-uvloop", "moorings-uvloop", "face-uvloop", "completed-asyncio", "moorings-asyncio", "face-asyncio")
 PURE = ("pure-uvloop", "pure-asyncio")
 PEERS = (
     "c",
