@@ -49,6 +49,12 @@ def changed(random_source: random.Random, corpus: list[bytes]) -> bytes:
     return bytes(data)
 
 
+def corpus_of(name: str) -> list[bytes]:
+    """The pieces of a target, and those of the targets that it names in ``ALSO``."""
+    names = (name, *getattr(import_module(f"fuzz.{name}"), "ALSO", ()))
+    return [path.read_bytes() for each in names for path in sorted((_CORPORA / each).iterdir())]
+
+
 def main(arguments: list[str]) -> int:
     """Run; 1 where an input failed."""
     count = int(arguments[0]) if arguments else 20_000
@@ -58,7 +64,7 @@ def main(arguments: list[str]) -> int:
     random_source = random.Random(seed)
     for name in names:
         one_input = import_module(f"fuzz.{name}").one_input
-        corpus = [path.read_bytes() for path in sorted((_CORPORA / name).iterdir())]
+        corpus = corpus_of(name)
         began = time.monotonic()
         for _ in range(count):
             data = changed(random_source, corpus)
