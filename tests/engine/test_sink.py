@@ -93,6 +93,26 @@ async def test_everything_arrives_in_order_and_then_the_end(transport: str) -> N
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_no_piece_is_bigger_than_the_sink_takes(transport: str) -> None:
+    noise = random.Random(2).randbytes(500_000)
+    async with pair(transport) as (ours, theirs):
+        biggest = 0
+
+        def taken(data: bytes) -> None:
+            nonlocal biggest
+            biggest = max(biggest, len(data))
+
+        sink = Collector(taken)
+        sink.piece = 10_000
+        stream_of(ours).give_to(sink)
+        theirs.write(noise)
+        theirs.close()
+        await sink.until(lambda: sink.ends > 0)
+        assert sink.data == noise
+        assert biggest <= 10_000
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_what_nobody_has_read_comes_first(transport: str) -> None:
     async with pair(transport) as (ours, theirs):
         await theirs.write(b"line\nrest")

@@ -246,7 +246,10 @@ class ReadingStream(Source):
                 return
             block = hub.block
             assert block is not None
-            count = self._fetch(block.size)
+            count = block.size
+            if count > sink.piece:
+                count = sink.piece
+            count = self._fetch(count)
             if count > 0:
                 self.bytes_received += count
                 self.home.turn_bytes += count

@@ -49,7 +49,7 @@ cdef class WebSocketStream(TcpStream):
     cdef _send_queue(self)
     @cython.locals(lower=TcpStream, size=Py_ssize_t, count=Py_ssize_t, number=int, operation=Operation, below=Operation)
     cdef _send_run(self)
-    cdef _sent_below(self, Operation operation)
+    cdef _run_sent(self)
     @cython.locals(count=Py_ssize_t)
     cdef _end_run(self)
     cdef _fail_writes(self)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from moorings import errors
 from moorings.engine import descriptor
 from moorings.engine.interface import BROKEN, EndReason
+from moorings.engine.stream_reading import STASH_FILL_SIZE
 from moorings.engine.tcp_stream import TcpStream
 from moorings.engine.web_socket import WebSocketLink
 from moorings.engine.web_socket_flow import RECEIVE_QUEUE_BYTES_LIMIT, MessageFlow
@@ -79,6 +80,8 @@ class StreamLink(WebSocketLink):
     def __init__(self, lower: TcpStream, is_client: bool, owner: WebSocketStream) -> None:
         WebSocketLink.__init__(self, lower, is_client, partial=True, frame_limit=UNLIMITED, message_limit=UNLIMITED)
         self.owner: WebSocketStream | None = owner
+        # Bigger pieces come in memory that the system has to find anew each time.
+        self.piece = STASH_FILL_SIZE
 
     def on_part(self, kind: int, payload: bytes, is_final: bool) -> None:
         if kind == _TEXT:
@@ -176,7 +179,6 @@ class WebSocketStream(TcpStream):
             return None
         self.receive_calls += 1
         self.bytes_received += len(data)
-        self.home.turn_bytes += len(data)
         self.readable = self.failure is not None or self.peer_closed
         link = self.link
         if link.paused and self.lower is not None:
@@ -247,6 +249,8 @@ class WebSocketStream(TcpStream):
 
     def _send_queue(self) -> None:
         """Make messages of what is queued, and send them until the stream below takes no more."""
+        if not self.write_blocked:
+            self._run_sent()
         while self.write_head is not None and not self.write_blocked and self.lower is not None:
             self._send_run()
             if (
@@ -295,14 +299,19 @@ class WebSocketStream(TcpStream):
         self.send_calls += 1
         self.run_bytes = size
         self.run_open = True
+        self.write_blocked = True
         below = self.link.submit(frame, size, True)
         lower.prepare_wait(below)
-        if below.done():
-            self._sent_below(below)
-        else:
+        if not below.done():
             below.hook = self._sent
             self.sending = below
-            self.write_blocked = True
+            return
+        self.write_blocked = False
+        if below.error is not None:
+            self._broke(below.error)
+        else:
+            self.home.turn_bytes -= size  # the stream below has counted them for this turn
+            self._end_run()
 
     def _sent(self, operation: Operation, state: int) -> None:
         """The write below has ended: go on when the hub's callback ends, not in the middle of somebody else's work."""
@@ -313,11 +322,11 @@ class WebSocketStream(TcpStream):
         if self.hub is not None and not self.home.loop.is_closed():
             self.hub.mark_dirty(self)
 
-    def _sent_below(self, operation: Operation) -> None:
-        if operation.error is not None:
-            self._broke(operation.error)
-        else:
-            self._end_run()
+    def _run_sent(self) -> None:
+        """The write below that was waited for, if any, has ended: tell its operations, before anything else is sent."""
+        if self.failure is not None and self.write_error is None:
+            self._broke(self.failure)
+        self._end_run()
 
     def _end_run(self) -> None:
         """The writes of the run have been handed over."""
@@ -340,10 +349,6 @@ class WebSocketStream(TcpStream):
 
     def on_flush(self) -> None:
         """Go on: something was queued here, or was sent below."""
-        if self.sending is None:
-            if self.failure is not None and self.write_error is None:
-                self._broke(self.failure)
-            self._end_run()
         self._send_queue()
         if self.phase == _CLOSING and self.lingering is not None and not self.has_unsent():
             self.lingering.proceed()

@@ -3,6 +3,7 @@ from moorings.foundation.operation cimport OperationOwner
 
 cdef class Sink(OperationOwner):
     cdef public bint paused
+    cdef public Py_ssize_t piece
 
     cpdef take(self, Block block, Py_ssize_t count)
     cpdef take_bytes(self, bytes data)

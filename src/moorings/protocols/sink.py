@@ -11,7 +11,9 @@ from typing import Any
 
 from moorings.foundation.operation import OperationOwner
 
-__all__ = ["Sink"]
+__all__ = ["ANY_SIZE", "Sink"]
+
+ANY_SIZE = 0x7FFFFFFFFFFFFFFF
 
 
 class Sink(OperationOwner):
@@ -20,12 +22,14 @@ class Sink(OperationOwner):
     It may have operations of its own, which wait for what it is given.
     """
 
-    __slots__ = ("paused",)
+    __slots__ = ("paused", "piece")
 
     def __init__(self) -> None:
         OperationOwner.__init__(self)
         #: Set to stop receiving; afterwards `resume_sink` of the stream goes on.
         self.paused = False
+        #: Bytes that it is given at once at most; as much as the block takes, if that is less.
+        self.piece = ANY_SIZE
 
     def take(self, block: Any, count: int) -> None:
         """The first `count` bytes of `block`, the loop's own, arrived. They are gone as soon as anybody else runs."""

@@ -251,8 +251,8 @@ class StreamWebSocket(WebSocketClient, ByteWebSocket, IWebSocket):
         # (That the connection has ended is no reason: what came before may still be read.)
         if isinstance(self._link, NoLink):
             self._require(member)
-        elif self._label.state == State.CLOSED:
-            raise errors.closed(f"{self}: {member}")
+        else:
+            super()._stream(member)
 
     @property
     def input_stream(self) -> IInputStream:
