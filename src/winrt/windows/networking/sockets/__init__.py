@@ -91,6 +91,9 @@ from moorings.sockets.web_socket_interfaces import (
     IWebSocketInformation,
     IWebSocketInformation2,
 )
+from moorings.sockets.web_socket_keep_alive import (
+    WebSocketKeepAlive,
+)
 
 __all__ = [
     "BandwidthStatistics",
@@ -138,5 +141,6 @@ __all__ = [
     "StreamWebSocketInformation",
     "WebSocketClosedEventArgs",
     "WebSocketError",
+    "WebSocketKeepAlive",
     "WebSocketServerCustomValidationRequestedEventArgs",
 ]
