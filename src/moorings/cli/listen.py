@@ -18,7 +18,7 @@ import click
 import moorings
 from moorings.cli import listen_datagrams, listen_web_socket
 from moorings.cli.echo_server import EchoServer
-from moorings.cli.exit_codes import EXIT_INTERRUPTED, EXIT_OK, CommandError
+from moorings.cli.exit_codes import CommandError
 from moorings.cli.loops import runner_of
 from moorings.cli.options import (
     Seconds,
@@ -37,7 +37,7 @@ from moorings.cli.output import describe_error
 from moorings.cli.pipes import Manner, exchange
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import Reporter, Telling, peer_of, protection_of, tell_address
-from moorings.cli.stopping import Stop, drain, end_code, gone_code
+from moorings.cli.stopping import Stop, drain, end_code, gone_code, serve_one_by_one
 from moorings.cli.web_socket_pipes import message_manner_of
 from moorings.engine.descriptor import borrowed
 
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a drain waits for connections to end.
 DRAIN_TIMEOUT = 10.0
-#: Seconds that an exchange gets to say its last word once its connection has ended.
-_LAST_WORD = 1.0
 
 #: Parameters that are about standard input, or about one connection after the other.
 NOT_WITH_ECHO = frozenset(("binary", "finish_input", "keep", "no_half_close", "quit_after", "size"))
@@ -244,20 +242,7 @@ async def _pipe(options: Options) -> int:
     stop = Stop()
     listening = await _start(options, None, 1)
     work: asyncio.Task[object] = asyncio.create_task(_take_connections(listening, options, reporter))
-    try:
-        asked = await stop.asked(work)
-        if asked is None:
-            await work
-            return EXIT_OK
-        if asked == signal.SIGINT:
-            return EXIT_INTERRUPTED
-        insisted = await _drain(listening, stop, options, reporter)
-        await asyncio.wait((work,), timeout=_LAST_WORD)
-        return end_code(asked, insisted)
-    finally:
-        listening.close()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+    return await serve_one_by_one(listening, work, stop, lambda: _drain(listening, stop, options, reporter))
 
 
 async def _take_connections(listening: moorings.Listening, options: Options, reporter: Reporter) -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import moorings
 from moorings.cli.echo_server import EchoServer
-from moorings.cli.exit_codes import EXIT_INTERRUPTED, EXIT_OK, CommandError
+from moorings.cli.exit_codes import CommandError
 from moorings.cli.options import argument_errors
 from moorings.cli.output import describe_error
 from moorings.cli.standard_streams import Sink, Source
 from moorings.cli.statistics_line import Reporter, peer_of, protection_of, tell_address
-from moorings.cli.stopping import Stop, drain, end_code, gone_code
+from moorings.cli.stopping import Stop, drain, end_code, gone_code, serve_one_by_one
 from moorings.cli.web_socket_pipes import exchange_messages
 from moorings.engine.descriptor import borrowed
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from moorings.cli.options import Trust
     from moorings.cli.statistics_line import Telling
     from moorings.cli.web_socket_pipes import MessageManner
-
-#: Seconds that an exchange gets to say its last word once its WebSocket has ended.
-_LAST_WORD = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,20 +98,7 @@ async def pipe(options: Options) -> int:
     stop = Stop()
     listening = await _start(options, None, 1)
     work: asyncio.Task[object] = asyncio.create_task(_take_web_sockets(listening, options, reporter))
-    try:
-        asked = await stop.asked(work)
-        if asked is None:
-            await work
-            return EXIT_OK
-        if asked == signal.SIGINT:
-            return EXIT_INTERRUPTED
-        insisted = await _drain(listening, stop, options, reporter)
-        await asyncio.wait((work,), timeout=_LAST_WORD)
-        return end_code(asked, insisted)
-    finally:
-        listening.close()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+    return await serve_one_by_one(listening, work, stop, lambda: _drain(listening, stop, options, reporter))
 
 
 async def _take_web_sockets(listening: Any, options: Options, reporter: Reporter) -> None:

@@ -12,7 +12,10 @@ from moorings.cli.output import describe_error
 from moorings.cli.statistics_line import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
+
+#: Seconds that an exchange gets to say its last word once its connection has ended.
+LAST_WORD = 1.0
 
 
 class Stop:
@@ -57,6 +60,29 @@ async def drain(listening: Any, stop: Stop, timeout: float) -> tuple[Any, int, s
     draining.cancel()
     await asyncio.wait((draining,))
     return await listening.drain(0), aborted, insisted
+
+
+async def serve_one_by_one(
+    listening: Any, work: asyncio.Task[object], stop: Stop, drained: Callable[[], Awaitable[signal.Signals | None]]
+) -> int:
+    """The exit code of a server whose clients are the business of `work`, one after the other.
+
+    `work` ends by itself, or SIGTERM lets `drained` drain, or Ctrl-C ends it at once.
+    """
+    try:
+        asked = await stop.asked(work)
+        if asked is None:
+            await work
+            return EXIT_OK
+        if asked == signal.SIGINT:
+            return EXIT_INTERRUPTED
+        insisted = await drained()
+        await asyncio.wait((work,), timeout=LAST_WORD)
+        return end_code(asked, insisted)
+    finally:
+        listening.close()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 def end_code(asked: signal.Signals, insisted: signal.Signals | None = None) -> int:
