@@ -346,17 +346,16 @@ def test_wrong_arguments(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "option"),
+    ("scheme", "option", "others"),
     [
-        ("udp", ["--idle-timeout", "1"]),
-        ("udp", ["--no-half-close"]),
-        ("udp", ["--finish-input"]),
-        ("tcp", ["--size", "10"]),
-        ("tcp", ["--verbose"]),
+        ("udp", ["--idle-timeout", "1"], "tcp:// and tls://"),
+        ("udp", ["--no-half-close"], "tcp:// and tls://"),
+        ("udp", ["--finish-input"], "tcp:// and tls://"),
+        ("tcp", ["--size", "10"], "udp:// and ws://"),
+        ("tcp", ["--verbose"], "udp://"),
     ],
 )
-def test_options_of_the_other_kind(scheme: str, option: list[str]) -> None:
+def test_options_of_the_other_kind(scheme: str, option: list[str], others: str) -> None:
     code, error = failure(f"{scheme}://127.0.0.1:80", *option)
-    other = {"udp": "tcp:// and tls://", "tcp": "udp://"}[scheme]
     assert code == 2
-    assert error == f"moorings connect: {option[0]} goes with {other} only; see 'moorings connect --help'\n"
+    assert error == f"moorings connect: {option[0]} goes with {others} only; see 'moorings connect --help'\n"

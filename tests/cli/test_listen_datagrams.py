@@ -342,22 +342,21 @@ def test_wrong_arguments(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "option"),
+    ("scheme", "option", "complaint"),
     [
-        ("udp", ["--keep"]),
-        ("udp", ["--max-connections", "1"]),
-        ("udp", ["--drain-timeout", "10"]),
-        ("udp", ["--idle-timeout", "1"]),
-        ("udp", ["--no-half-close"]),
-        ("udp", ["--finish-input"]),
-        ("tcp", ["--join", "239.255.77.2"]),
-        ("tcp", ["--size", "10"]),
-        ("tcp", ["--verbose"]),
+        ("udp", ["--keep"], "does not go with udp://"),
+        ("udp", ["--max-connections", "1"], "does not go with udp://"),
+        ("udp", ["--drain-timeout", "10"], "does not go with udp://"),
+        ("udp", ["--idle-timeout", "1"], "goes with tcp:// and tls:// only"),
+        ("udp", ["--no-half-close"], "goes with tcp:// and tls:// only"),
+        ("udp", ["--finish-input"], "goes with tcp:// and tls:// only"),
+        ("tcp", ["--join", "239.255.77.2"], "goes with udp:// only"),
+        ("tcp", ["--size", "10"], "goes with udp:// and ws:// only"),
+        ("tcp", ["--verbose"], "goes with udp:// only"),
     ],
 )
 @pytest.mark.parametrize("echo", [[], ["--echo"]], ids=["pipe", "echo"])
-def test_options_of_the_other_kind(scheme: str, option: list[str], echo: list[str]) -> None:
+def test_options_of_the_other_kind(scheme: str, option: list[str], complaint: str, echo: list[str]) -> None:
     code, error = failure(f"{scheme}://127.0.0.1:0", *echo, *option)
-    other = {"udp": "tcp:// and tls://", "tcp": "udp://"}[scheme]
     assert code == 2
-    assert error == f"moorings listen: {option[0]} goes with {other} only; see 'moorings listen --help'\n"
+    assert error == f"moorings listen: {option[0]} {complaint}; see 'moorings listen --help'\n"
