@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
-_LATER = {"ws": "WebSockets", "wss": "WebSockets", "rfcomm": "RFCOMM"}
+_LATER = {"rfcomm": "RFCOMM"}
 _WEB = frozenset(("ws", "wss"))
 _SECURE = frozenset(("tls", "wss"))
 
@@ -94,10 +94,10 @@ def parse_url(url: str, *, listening: bool) -> Target:
     if not colon:
         raise errors.invalid_argument(f"{url!r} is no URL; write it as 'tcp://host:port'")
     web_socket = listening and scheme in {"ws", "wss"}
-    if scheme in _LATER and not web_socket:
+    if scheme in _LATER:
         raise errors.not_implemented(f"a {scheme}:// URL", _LATER[scheme])
     if scheme not in {"tcp", "tls", "udp", "ws", "wss"}:
-        hint = "use 'tcp://host:port', 'tls://host:port' or 'udp://host:port'"
+        hint = "use 'tcp://host:port', 'tls://host:port', 'udp://host:port', 'ws://host:port/path' or 'wss://...'"
         raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; {hint}")
     place, slash, path = rest.partition("/") if web_socket else (rest.removesuffix("/"), "", "")
     form = "host:port/path" if web_socket else "host:port"

@@ -171,6 +171,8 @@ def test_nobody_who_answers(capsys: pytest.CaptureFixture[str]) -> None:
         ("https://example.com", ("example.com", "443")),
         ("HTTPS://example.com/path?x", ("example.com", "443")),
         ("https://[::1]/", ("::1", "443")),
+        ("wss://example.com:8443/chat?room=1", ("example.com", "8443")),
+        ("WSS://example.com/chat", ("example.com", "443")),
         ("https://[::1]:8443/", ("::1", "8443")),
         ("-", None),
     ],
@@ -185,7 +187,7 @@ def test_a_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert place_of("odd:443") is None
 
 
-@pytest.mark.parametrize("target", ["example.com", "no.pem", "/no/file:1", "a:b:c", "tcp://example.com:1", "wss://x:1"])
+@pytest.mark.parametrize("target", ["example.com", "no.pem", "/no/file:1", "a:b:c", "tcp://example.com:1", "ws://x:1"])
 def test_neither_file_nor_place(target: str) -> None:
     with pytest.raises((click.BadParameter, OSError)):
         place_of(target)

@@ -115,7 +115,6 @@ UNBUILT: dict[str, list[Callable[[], object]]] = {
         lambda: moorings.StreamSocketListener().bind_endpoint_async(HostName(BLUETOOTH), "1"),
         lambda: moorings.listen("rfcomm://a:1"),
     ],
-    "WebSockets": [],  # of the command line: tests/cli
     "the broker": [
         lambda: moorings.StreamSocket().enable_transfer_ownership(uuid.uuid4()),
         lambda: moorings.StreamSocketListener().enable_transfer_ownership(uuid.uuid4()),
@@ -148,7 +147,7 @@ def test_every_missing_part_has_a_row() -> None:
             elif isinstance(part, ast.Name):
                 parts.add(str(getattr(importlib.import_module("moorings.connectivity.network_information"), part.id)))
     derived = {part for part in parts if part.startswith("a class that derives")}
-    in_urls = {"WebSockets", "RFCOMM"}
+    in_urls = {"RFCOMM"}
     assert {row["part"] for row in table(PAGE, "member", "part")} == (parts - derived) | in_urls == set(UNBUILT)
 
 

@@ -39,8 +39,8 @@ LOOK_TIMEOUT = 30.0
 PASSWORD_BYTES_LIMIT = 4096
 #: What a look can begin with; the functions stand in `cert_show.starttls`.
 STARTTLS = ("smtp", "imap", "pop3", "ftp", "postgres")
-#: The port of https://, which people paste.
-_HTTPS = "https://"
+#: What people paste, with port 443.
+_PAGES = ("https://", "wss://")
 
 EPILOG = """\b
 Examples:
@@ -173,8 +173,8 @@ def place_of(target: str) -> tuple[str, str] | None:
     if target == "-" or ("://" not in lower and Path(target).exists()):
         return None
     url = target if "://" in lower else f"tls://{target}"
-    if lower.startswith(_HTTPS):
-        place = target[len(_HTTPS) :].partition("/")[0]
+    if lower.startswith(_PAGES):
+        place = target.partition("://")[2].partition("/")[0]
         url = f"tls://{place}" if place.rpartition("]")[2].find(":") >= 0 else f"tls://{place}:443"
     elif "://" not in lower and (":" not in target or "/" in target):
         hint = "" if "/" in target else f", as in {target}:443"
