@@ -12,10 +12,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.engine.pairs import clog, connected_sockets, socket_and_peer, until
+from tests.engine.pairs import clog, connected_sockets, socket_and_peer, turns, until
 from tests.engine.web_socket_pairs import link_pair
 from tests.monitoring.samples import connected, everything, only_program, raw_client, short
 from tests.sockets import scripts
+from tests.sockets.stream_web_socket_pairs import pair_over
 
 import moorings
 from moorings import StreamSocket
@@ -71,6 +72,22 @@ async def test_messages_of_web_sockets(tmp_path: Path) -> None:
         pending = server.receive(1)
         assert [report.read_pending for report in watched.snapshot().streams if report.messages_received] == [True]
         pending.cancel()
+
+
+async def test_web_sockets_of_bytes(tmp_path: Path) -> None:
+    """One report for each, with what is unread and queued above; none where only bytes are left to read."""
+    async with moorings.monitor(directory=tmp_path) as watched, pair_over() as (client, server):
+        await client.write(b"x" * 1000)
+        assert await server.read(400) == b"x" * 400
+        reading = asyncio.ensure_future(client.read())
+        await turns(10)
+        theirs, ours = sorted(watched.snapshot().streams, key=lambda report: report.accepted is False)
+        assert (theirs.unread_bytes, theirs.read_pending) == (600, False)
+        assert (ours.unread_bytes, ours.read_pending, ours.messages_sent) == (0, True, 1)
+        server.close()
+        assert await reading == b""
+        await until(lambda: client._bytes is not None and client._bytes.fd < 0)
+        assert watched.snapshot().streams == []
 
 
 async def test_snapshot_tells_the_same_as_the_socket(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from moorings.engine.interface import EndReason
 from moorings.engine.listener import Acceptor
 from moorings.engine.tcp_stream import TcpStream
 from moorings.engine.web_socket import WebSocketLink
+from moorings.engine.web_socket_stream import StreamLink, WebSocketStream
 from moorings.foundation.all_homes import live_homes
 from moorings.foundation.at_home import run_at_home
 from moorings.monitoring.reports import DatagramReport, ListenerReport, SocketReport, StreamReport
@@ -104,6 +105,8 @@ def _stream_report(stream: TcpStream) -> StreamReport:
     opened_at = 0.0 if connection is None else connection.opened_at
     host = None if connection is None else connection.host_name
     link = stream.sink if isinstance(stream.sink, WebSocketLink) else None
+    # A WebSocket of bytes has a stream of its own, from which the program reads.
+    above = link.owner if isinstance(link, StreamLink) and link.owner is not None else stream
     takes = link is not None and not link.paused and (link.handler is not None or link.receive_head is not None)
     return StreamReport(
         id=f"{stream.fd}.{stream.serial}",
@@ -127,15 +130,15 @@ def _stream_report(stream: TcpStream) -> StreamReport:
         bytes_sent=stream.bytes_sent,
         receive_calls=stream.receive_calls,
         send_calls=stream.send_calls,
-        queued_bytes=stream.queued_bytes,
+        queued_bytes=above.queued_bytes,
         unacknowledged_bytes=unacknowledged,
         unsent_bytes=info.notsent_bytes,
-        unread_bytes=stream.stash_size(),
+        unread_bytes=above.stash_size() + (len(above.incoming or b"") if isinstance(above, WebSocketStream) else 0),
         kernel_unread_bytes=unread,
-        read_pending=takes or bool(stream.reading()),
-        write_queue_limit_bytes=stream.queue_limit,
-        close_timeout_s=stream.close_timeout,
-        writes_refused=stream.writes_refused,
+        read_pending=takes or bool(above.reading()),
+        write_queue_limit_bytes=above.queue_limit,
+        close_timeout_s=above.close_timeout,
+        writes_refused=above.writes_refused,
         retransmits=info.total_retrans,
         segments_sent=info.segs_out,
         retransmitting=info.retrans,
@@ -242,6 +245,8 @@ def _report(source: Source, home: Home) -> SocketReport | None:
         connection = source.label
         if isinstance(connection, Connection) and connection.stream is not None and connection.stream is not source:
             return None  # it lies below that stream, which tells for both
+        if isinstance(source, WebSocketStream):
+            return None  # the stream below tells for both
         return _stream_report(source)
     if isinstance(source, Acceptor) and isinstance(source.label, Accepting):
         return _listener_report(source, home)
