@@ -45,4 +45,5 @@ HOT_MODULES = (
     "moorings.sockets.connection",
     "moorings.sockets.stream_parts",
     "moorings.sockets.accepting",
+    "moorings.sockets.message_parts",
 )

@@ -1,182 +1,120 @@
-"""Messages in parts: `receive_mode` PARTIAL_MESSAGE, by events and by `receive_part`."""
+"""How the messages of a WebSocket reach the handlers of `message_received`."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import Any
 
 import pytest
-import websockets
-from tests.engine.pairs import PATIENCE, socket_and_peer
-from tests.sockets.test_server_message_web_socket import REQUEST, serving
 
-from moorings import MessagePart, MessageWebSocket, Uri, WebSocketCompression, accept_web_socket, errors
-from moorings.protocols.web_error_status import INET_E_DISCONNECTED, WEB_E_RESOURCE_TOO_LARGE
-from moorings.sockets.enums import MessageWebSocketReceiveMode, SocketMessageType
-
-if TYPE_CHECKING:
-    from moorings.sockets.server_message_web_socket import ServerMessageWebSocket
-
-PARTIAL = MessageWebSocketReceiveMode.PARTIAL_MESSAGE
-UTF8, BINARY = SocketMessageType.UTF8, SocketMessageType.BINARY
+import moorings
+from moorings import SocketMessageType
+from moorings.foundation.events import EventSource
+from moorings.sockets.message_parts import HandOut
+from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs
 
 
-def frame(first: int, payload: bytes) -> bytes:
-    return bytes([first, 0x80 | len(payload), 0, 0, 0, 0]) + payload
+class Owner:
+    """Stands for the WebSocket."""
+
+    def __init__(self) -> None:
+        self.reports: list[BaseException] = []
+        self.aside: list[Any] = []
+
+    def _report(self, error: BaseException, _handler: object) -> None:
+        self.reports.append(error)
+
+    def _handle_elsewhere(self, _event: object, args: Any) -> None:
+        self.aside.append(args.data)
 
 
-PIECES = [
-    frame(0x01, "größ".encode()[:3]),
-    frame(0x80, "größ".encode()[3:]),
-    frame(0x82, b"") + frame(0x81, b"whole"),
-    frame(0x02, b"a") + frame(0x89, b"") + frame(0x00, b"b"),
-    frame(0x80, b""),
-]
-PARTS = [
-    (UTF8, b"gr\xc3", False),
-    (UTF8, b"\xb6\xc3\x9f", True),
-    (BINARY, b"", True),
-    (UTF8, b"whole", True),
-    (BINARY, b"a", False),
-    (BINARY, b"b", False),
-    (BINARY, b"", True),
-]
+class Home:
+    """A loop of asyncio."""
+
+    background = False
 
 
-async def test_parts_come_as_they_came() -> None:
-    async with asyncio.timeout(PATIENCE), socket_and_peer() as (ours, peer):
-        peer.sendall(REQUEST)
-        web_socket = await accept_web_socket(ours, receive_mode=PARTIAL)
-        waiting = [web_socket.receive_part() for _ in PARTS]
-        for piece in PIECES:
-            peer.sendall(piece)
-        parts = [await part for part in waiting]
-        assert parts == PARTS
-        assert all(type(part) is MessagePart for part in parts)
-        for member in (web_socket.receive, lambda: anext(web_socket)):
-            with pytest.raises(OSError, match="receive_part") as caught:
-                await member()
-            assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
-        web_socket.abort()
+async def several(pending: list[tuple[Any, Any]], _report: object) -> None:
+    for _, awaitable in pending:
+        await awaitable
 
 
-async def test_parts_come_as_events() -> None:
-    seen: list[Any] = []
-    ended = asyncio.Event()
-    async with asyncio.timeout(PATIENCE), socket_and_peer() as (ours, peer):
-        peer.sendall(REQUEST + b"".join(PIECES))
-        web_socket = await accept_web_socket(ours, receive_mode=PARTIAL)
-
-        def on_message(_sender: Any, args: Any) -> None:
-            reader = args.get_data_reader()
-            count = reader.unconsumed_buffer_length
-            data = bytes(reader.read_byte() for _ in range(count))
-            assert args.data == data
-            assert ("message" if args.is_message_complete else "part") in repr(args)
-            seen.append((args.message_type, data, args.is_message_complete))
-            if len(seen) == len(PARTS):
-                ended.set()
-
-        web_socket.add_message_received(on_message)
-        await ended.wait()
-        assert seen == PARTS
-        web_socket.abort()
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
 
 
-async def test_the_limit_counts_for_all_parts_together() -> None:
-    for by_event in (False, True):
-        async with asyncio.timeout(PATIENCE), socket_and_peer() as (ours, peer):
-            peer.sendall(REQUEST + frame(0x02, b"x" * 60) + frame(0x00, b"x" * 40) + frame(0x80, b"x"))
-            web_socket = await accept_web_socket(ours, receive_mode=PARTIAL, max_message_size=100)
-            events: asyncio.Queue[Any] = asyncio.Queue()
-            if by_event:
-                web_socket.add_message_received(lambda _sender, args, events=events: events.put_nowait(args))
-            got = b""
-            for _ in range(2):
-                got += (await events.get()).data if by_event else (await web_socket.receive_part()).data
-            assert got == b"x" * 100
-            if by_event:
-                args = await events.get()
-                assert not args.is_message_complete
-                with pytest.raises(OSError, match="100 are allowed") as caught:
-                    args.get_data_reader()
-            else:
-                with pytest.raises(OSError, match="100 are allowed") as caught:
-                    await web_socket.receive_part()
-            assert caught.value.winerror == WEB_E_RESOURCE_TOO_LARGE
-            web_socket.abort()
+@pytest.fixture
+def event() -> EventSource[Any, Any]:
+    return EventSource()
 
 
-@pytest.mark.parametrize("compression", [False, WebSocketCompression()], ids=["plain", "compressed"])
-async def test_a_big_message_of_another_implementation_comes_in_parts(compression: Any) -> None:
-    message = b"".join(number.to_bytes(4, "big") for number in range(200_000))
-    parts: list[MessagePart] = []
-
-    async def handle(web_socket: ServerMessageWebSocket) -> None:
-        while not parts or not parts[-1].is_message_complete:
-            parts.append(await web_socket.receive_part())
-        await web_socket.send("done")
-        with pytest.raises(OSError, match="1000") as caught:
-            await web_socket.receive_part()
-        assert caught.value.winerror == INET_E_DISCONNECTED
-
-    async with (
-        asyncio.timeout(PATIENCE),
-        serving(handle, receive_mode=PARTIAL, compression=compression) as url,
-        websockets.connect(url) as client,
-    ):
-        await client.send(message)
-        assert await client.recv() == "done"
-    assert b"".join(part.data for part in parts) == message
-    assert len(parts) > 2
-    assert {part.is_message_complete for part in parts[:-1]} == {False}
+@pytest.fixture
+def hand_out(owner: Owner, event: EventSource[Any, Any]) -> HandOut:
+    return HandOut(weakref.ref(owner), Home(), event, MessageWebSocketMessageReceivedEventArgs, several)  # type: ignore[arg-type]
 
 
-async def test_whole_messages_have_no_parts() -> None:
-    async with socket_and_peer() as (ours, peer):
-        peer.sendall(REQUEST)
-        web_socket = await accept_web_socket(ours)
-        with pytest.raises(OSError, match=r"receive\(\)") as caught:
-            await web_socket.receive_part()
-        assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
-        web_socket.abort()
-    with pytest.raises(TypeError, match="receive_mode"):
-        async with socket_and_peer() as (ours, _peer):
-            await accept_web_socket(ours, receive_mode="parts")  # type: ignore[arg-type]
+def test_handlers_that_come_and_go_count_from_the_next_message_on(
+    hand_out: HandOut, event: EventSource[Any, Any]
+) -> None:
+    heard: list[Any] = []
+    first = event.add(lambda _socket, args: heard.append(("first", args.data)))
+    assert hand_out.take_message("a") is None
+    second = event.add(lambda _socket, args: heard.append(("second", args.data)))
+    assert hand_out.take_message(b"b") is None
+    event.remove(first)
+    assert hand_out("c") is None
+    event.remove(second)
+    assert hand_out.take_message("d") is None
+    assert heard == [("first", "a"), ("first", b"b"), ("second", b"b"), ("second", "c")]
 
 
-@pytest.mark.parametrize("by_event", [False, True])
-async def test_a_message_web_socket_gets_parts_where_its_control_says_so(by_event: bool) -> None:
-    parts: list[Any] = []
-    ended = asyncio.Event()
+def test_whole_messages_and_parts_tell_what_they_are(hand_out: HandOut, event: EventSource[Any, Any]) -> None:
+    heard: list[Any] = []
+    event.add(lambda _socket, args: heard.append((args.message_type, args.data, args.is_message_complete)))
+    for payload in ("t", b"b", (SocketMessageType.UTF8, b"p", False)):
+        hand_out.take_message(payload)
+    assert heard == [
+        (SocketMessageType.UTF8, "t", True),
+        (SocketMessageType.BINARY, b"b", True),
+        (SocketMessageType.UTF8, b"p", False),
+    ]
 
-    def on_message(_sender: Any, args: Any) -> None:
-        parts.append((args.message_type, args.data, args.is_message_complete))
-        if args.is_message_complete:
-            ended.set()
 
-    async def handle(web_socket: ServerMessageWebSocket) -> None:
-        await web_socket.send(b"x" * 300_000)
-        await web_socket.receive()
+@pytest.mark.parametrize("others", [0, 1])
+async def test_failures_are_reported_and_coroutines_awaited(
+    hand_out: HandOut, event: EventSource[Any, Any], owner: Owner, others: int
+) -> None:
+    done: list[str] = []
 
-    async with asyncio.timeout(PATIENCE), serving(handle) as url:
-        client = MessageWebSocket()
-        assert client.control.receive_mode == MessageWebSocketReceiveMode.FULL_MESSAGE
-        client.control.receive_mode = PARTIAL
-        assert client.control.receive_mode == PARTIAL
-        if by_event:
-            client.add_message_received(on_message)
-        await client.connect_async(Uri(url))
-        with pytest.raises(OSError, match="receive_mode") as caught:
-            client.control.receive_mode = PARTIAL
-        assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
-        if by_event:
-            await ended.wait()
-        else:
-            while not parts or not parts[-1].is_message_complete:
-                parts.append(await client.receive_part())
-        await client.send("done")
-        await client.aclose()
-    assert b"".join(part[1] for part in parts) == b"x" * 300_000
-    assert len(parts) > 1
-    assert {part[0] for part in parts} == {BINARY}
+    async def later(_socket: object, args: Any) -> None:
+        done.append(args.data)
+
+    def fail(_socket: object, _args: object) -> None:
+        raise LookupError("no")
+
+    token = event.add(fail)
+    for _ in range(others):
+        event.add(lambda _socket, _args: None)
+    assert hand_out.take_message("x") is None
+    assert [type(error) for error in owner.reports] == [LookupError]
+    event.remove(token)
+    event.add(later)
+    waiting = hand_out.take_message("y")
+    assert waiting is not None
+    await waiting
+    assert done == ["y"]
+
+
+def test_a_handler_for_a_worker_thread_takes_all_there(
+    hand_out: HandOut, event: EventSource[Any, Any], owner: Owner
+) -> None:
+    event.add(moorings.blocking(lambda _socket, _args: None))
+    hand_out.take_message("x")
+    assert owner.aside == ["x"]
+
+
+def test_nobody_is_called_for_a_web_socket_that_was_dropped(event: EventSource[Any, Any]) -> None:
+    gone = HandOut(lambda: None, Home(), event, MessageWebSocketMessageReceivedEventArgs, several)  # type: ignore[arg-type]
+    event.add(lambda _socket, _args: pytest.fail("called"))
+    assert gone.take_message("x") is None

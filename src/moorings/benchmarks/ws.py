@@ -70,7 +70,7 @@ OURS = ("event-uvloop", "awaited-uvloop", "pure-event", "pure-awaited")
 OTHERS_OF_OURS = ("winrt-uvloop", "event-asyncio", "awaited-asyncio")
 PEERS = ("c", "picows-core", "picows-websockets", "aiohttp", "websockets")
 #: What does not compress.
-WITHOUT_DEFLATE = {"c", "picows-core"} | {server.name for server in SERVERS.values() if server.ours}
+WITHOUT_DEFLATE = {"c", "picows-core"}
 
 
 @dataclass(frozen=True)

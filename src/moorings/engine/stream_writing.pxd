@@ -6,6 +6,9 @@ from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
 from moorings.engine.stream_reading cimport ReadingStream
 
+cdef extern from "Python.h":
+    Py_ssize_t reference_count "Py_REFCNT"(object)
+
 cdef Py_ssize_t _FLUSH_MARK, _QUEUE_LIMIT, _HANDED_OVER_LIMIT, _TURN_BYTES_LIMIT
 cdef int _VECTOR, _IMMEDIATE_LIMIT
 cdef int _COMPLETED, _ERROR, _OPEN

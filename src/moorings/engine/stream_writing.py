@@ -31,6 +31,7 @@ else:
 if cython.compiled:
     pass
 else:
+    from moorings._pure import getrefcount as reference_count
     from moorings._pure import send_many, send_one, shut_down_writing, thread_ident
 
 #: Un-awaited writes are sent at once when this many bytes are queued.
@@ -383,6 +384,8 @@ class WritingStream(ReadingStream):
             operation.done_bytes = operation.count
             self.write_head = self.write_tail = None
             resume = operation.settle(_COMPLETED, operation.count - operation.overhead, None)
+            if cython.compiled and reference_count(operation) == 2:  # `done` and `operation`: nobody else holds it
+                operation.reuse()
             operation = done = None
             if resume:
                 self.home.resume()

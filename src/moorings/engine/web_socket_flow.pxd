@@ -4,6 +4,7 @@ from moorings._native cimport Block, block_bytes
 from moorings.engine.tcp_stream cimport TcpStream
 from moorings.foundation.home cimport Home
 from moorings.foundation.operation cimport Operation
+from moorings.protocols.sink cimport MessageTaker
 from moorings.protocols.web_socket_frames cimport FrameReceiver
 from moorings.protocols.web_socket_sending cimport FrameSender
 
@@ -29,6 +30,7 @@ cdef class MessageFlow(FrameReceiver):
     cdef public Operation receive_head
     cdef public Operation receive_tail
     cdef public object handler
+    cdef public MessageTaker taker
     cdef public bint handling
     cdef public object make_part
     cdef public bint over
@@ -64,7 +66,7 @@ cdef class MessageFlow(FrameReceiver):
     cdef _pop(self)
     @cython.locals(operation=Operation, resume=bint)
     cdef _give(self)
-    @cython.locals(home=Home, eager=bint)
+    @cython.locals(home=Home, eager=bint, taker=MessageTaker)
     cdef _call(self)
     @cython.locals(operation=Operation)
     cpdef Operation receive(self, int options)

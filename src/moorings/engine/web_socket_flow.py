@@ -30,6 +30,7 @@ from moorings import errors
 from moorings.engine.tcp_stream import TcpStream  # noqa: TC001 - Cython knows it from the .pxd
 from moorings.foundation.home import IMMEDIATE_LIMIT
 from moorings.foundation.operation import Operation, cancelled_error
+from moorings.protocols.sink import MessageTaker  # noqa: TC001 - Cython knows it from the .pxd
 from moorings.protocols.web_socket_close import WebSocketProtocolError
 from moorings.protocols.web_socket_frames import FRAME_LIMIT, MESSAGE_LIMIT, FrameReceiver
 from moorings.protocols.web_socket_sending import FrameSender
@@ -120,6 +121,7 @@ class MessageFlow(FrameReceiver):
         "sender",
         "stage",
         "stream",
+        "taker",
         "times_paused",
         "violation",
     )
@@ -144,23 +146,22 @@ class MessageFlow(FrameReceiver):
         self.stage = _OPEN
         #: What is handed out: str or bytes, or in partial mode (kind, bytes, is_final); from `first` on.
         self.queue: list[Any] = []
-        self.first = 0
-        self.queued_payload = 0
+        self.first = self.queued_payload = 0
         #: What came behind the message at which receiving paused.
         self.held: Any = None
         self.held_start = 0
-        self.receiving = False
-        self.delivering = False
+        self.receiving = self.delivering = False
         self.receive_head: Operation | None = None
         self.receive_tail: Operation | None = None
         #: Called with each message; what it returns, if anything, is awaited before the next one.
         self.handler: Callable[[Any], Coroutine[Any, Any, object] | None] | None = None
+        #: The same handler, where it is a MessageTaker.
+        self.taker: MessageTaker | None = None
         self.handling = False
         #: Makes of (kind, bytes, is_final) what is handed out instead of it in partial mode: a tuple like it.
         self.make_part: Callable[[Any], Any] | None = None
         #: Whether nothing more will come behind what is queued.
-        self.over = False
-        self.close_received = False
+        self.over = self.close_received = False
         #: What the parser found wrong, while what came before is handed out.
         self.violation: Any = None
         self.pongs_due: Any = None
@@ -168,9 +169,7 @@ class MessageFlow(FrameReceiver):
         self.ping_head: Operation | None = None
         self.pings_waiting: int = 0
         self.messages_discarded: int = 0
-        self.pings_received = 0
-        self.pings_unanswered = 0
-        self.times_paused = 0
+        self.pings_received = self.pings_unanswered = self.times_paused = 0
 
     # -- what the parser tells ---------------------------------------------------------------------------------------
 
@@ -356,7 +355,8 @@ class MessageFlow(FrameReceiver):
         eager = home.eager
         home.eager = False  # what the handler completes is not resumed on top of it
         try:
-            result = handler(self._pop())
+            taker = self.taker
+            result = handler(self._pop()) if taker is None else taker.take_message(self._pop())
         finally:
             home.eager = eager
         if result is not None:

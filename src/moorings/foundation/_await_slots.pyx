@@ -80,25 +80,6 @@ cdef int _STARTED = 0
 cdef int _COMPLETED = 1
 
 
-cdef void _recycle(Operation operation) noexcept:
-    """Make the object as new and leave it with its owner."""
-    cdef OperationOwner owner = operation.owner
-    operation.owner = None
-    if owner is None or owner.spare is not None or not operation.bare:
-        return
-    operation.state = _STARTED
-    operation.blocking = False
-    operation.face = False
-    operation.task_waits = False
-    operation.options = 0
-    operation.count = 0
-    operation.done_bytes = 0
-    operation.overhead = 0
-    operation.context = None
-    operation.hook = None
-    owner.spare = operation
-
-
 cdef int _prepare(Operation operation) except -1:
     operation.owner.prepare_wait(operation)
     return 0
@@ -135,8 +116,7 @@ cdef PyObject *_next(PyObject *pointer) noexcept:
         result = operation.result_value
         # One reference is the awaiting frame's, one is ours here.
         if Py_REFCNT(pointer) == 2:
-            operation.result_value = None
-            _recycle(operation)
+            operation.reuse()
         value = <PyObject *>result
         _set_stop(value)
         return NULL

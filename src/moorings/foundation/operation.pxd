@@ -1,3 +1,5 @@
+cimport cython
+
 from moorings._native cimport is_task_callback, thread_ident
 from moorings.foundation.home cimport Home
 
@@ -40,6 +42,8 @@ cdef class Operation:
     cdef public Py_ssize_t overhead
     cdef public Operation next_operation
 
+    @cython.locals(owner=OperationOwner)
+    cpdef reuse(self)
     cpdef bint settle(self, int state, object result, object error)
     cpdef finish(self, int state, object result, object error)
     cpdef report_progress(self, object value)

@@ -209,6 +209,18 @@ class Operation:
             self._tell_others()
         return resume
 
+    def reuse(self) -> None:
+        """Make the object as new and leave it with its owner: nobody else holds it."""
+        owner = self.owner
+        self.owner = None
+        if owner is None or owner.spare is not None or not self.bare:
+            return
+        self.state = _STARTED
+        self.blocking = self.face = self.task_waits = False
+        self.options = self.count = self.done_bytes = self.overhead = 0
+        self.result_value = self.context = self.hook = None
+        owner.spare = self
+
     def finish(self, state: int, result: object, error: object) -> None:
         """End the operation and see to whoever waits for it."""
         if self.settle(state, result, error):

@@ -9,3 +9,6 @@ cdef class Sink(OperationOwner):
     cpdef take_bytes(self, bytes data)
     cpdef ended(self)
     cpdef released(self)
+
+cdef class MessageTaker:
+    cpdef take_message(self, object payload)

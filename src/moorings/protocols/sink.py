@@ -7,11 +7,14 @@ that is the back-pressure.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moorings.foundation.operation import OperationOwner
 
-__all__ = ["ANY_SIZE", "Sink"]
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+__all__ = ["ANY_SIZE", "MessageTaker", "Sink"]
 
 ANY_SIZE = 0x7FFFFFFFFFFFFFFF
 
@@ -53,3 +56,17 @@ class Sink(OperationOwner):
     def explain(self, error: OSError) -> OSError:
         """The error with which the connection broke, in the words of the protocol on it."""
         return error
+
+
+class MessageTaker:
+    """Who is given messages as a `handler` is, without the cost of a call of Python's; see `taker` of its flow."""
+
+    __slots__ = ()
+
+    def take_message(self, payload: Any) -> Coroutine[Any, Any, object] | None:
+        """Take a message; what is returned, if anything, is awaited before the next one."""
+        raise NotImplementedError
+
+    def __call__(self, payload: Any) -> Coroutine[Any, Any, object] | None:
+        """`take_message`, for who knows callables only."""
+        return self.take_message(payload)

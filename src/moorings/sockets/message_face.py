@@ -9,66 +9,33 @@ While the handlers of a message are at work the next message waits.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from moorings import errors
-from moorings.foundation.at_home import run_at_home
 from moorings.foundation.events import EventSource
-from moorings.foundation.operation import OPERATION, OPERATION_WITH_PROGRESS
+from moorings.foundation.operation import OPERATION
 from moorings.foundation.task_operation import start_operation
-from moorings.sockets.accepting import runs_on_worker
-from moorings.sockets.enums import SocketMessageType
-from moorings.sockets.web_socket_events import failure_args, message_args
+from moorings.sockets.message_parts import HandOut, MessageParts, MessageSettings, OutputParts
+from moorings.sockets.web_socket_events import MessageWebSocketMessageReceivedEventArgs, failure_args
 from moorings.sockets.web_socket_face import WebSocketFace, await_all
 from moorings.sockets.web_socket_limits import WebSocketLimits, web_socket_counters
 from moorings.streams.interfaces import IOutputStream
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from moorings.engine.web_socket import WebSocketLink
-    from moorings.foundation.async_info import IAsyncOperation, IAsyncOperationWithProgress
-    from moorings.foundation.scalars import ReadableBuffer
+    from moorings.foundation.async_info import IAsyncOperation
     from moorings.sockets.web_socket_events import MessagePart
     from moorings.sockets.web_socket_limits import WebSocketCounters
 
-_TEXT = 1
-_BINARY = 2
+__all__ = ["MessageFace", "MessageOutputStream", "MessageSettings"]
+
 _RECEIVE = 1
-_NEXT = 2
 
 
-class MessageSettings:
-    """What of `control` may change at any time."""
-
-    __slots__ = ("message_type",)
-
-    def __init__(self) -> None:
-        self.message_type = SocketMessageType.BINARY
-
-
-class MessageOutputStream(IOutputStream):
+class MessageOutputStream(OutputParts, IOutputStream):
     """The messages that a WebSocket sends: each write is one, of the type that `control` says then."""
 
-    __slots__ = ("_closed", "_owner")
-
-    def __init__(self, owner: MessageFace) -> None:
-        self._owner = owner
-        self._closed = False
-
-    def write_async(self, buffer: ReadableBuffer, /) -> IAsyncOperationWithProgress[int, int]:
-        """Queue the bytes of `buffer` as one message; gives their number once the kernel has all.
-
-        Without `await` it goes out when the loop turn ends, together with others. The buffer must not change before
-        the operation has ended.
-
-        Errors: RO_E_CLOSED 0x80000013 after the end; E_INVALIDARG where the type is UTF8 and the bytes are not;
-        WSAENOBUFS where the queue is full. Cancellation: *object now broken*: the connection is taken down. Source:
-        WinRT IOutputStream.WriteAsync.
-        """
-        self._check()
-        kind = _TEXT if self._owner._settings.message_type == SocketMessageType.UTF8 else _BINARY
-        return self._owner._send(kind, buffer if isinstance(buffer, bytes) else memoryview(buffer), False)  # type: ignore[no-any-return]
+    __slots__ = ()
 
     def flush_async(self) -> IAsyncOperation[bool]:
         """Send what is queued; True once all of it is sent, False where something failed.
@@ -83,12 +50,9 @@ class MessageOutputStream(IOutputStream):
             return bool(await link.stream.flush())
 
         if link.home.on_home_thread():
-            return link.stream.flush()
+            flushing: IAsyncOperation[bool] = link.stream.flush()
+            return flushing
         return start_operation(link.home, flush(), OPERATION)
-
-    def _check(self) -> None:
-        if self._closed or self._owner._link.left:
-            raise errors.closed(f"output stream of {self._owner}")
 
     def close(self) -> None:
         """Close the WebSocket with an empty close frame. Source: WinRT IClosable.Close."""
@@ -97,7 +61,7 @@ class MessageOutputStream(IOutputStream):
             self._owner.close()
 
 
-class MessageFace(WebSocketFace):
+class MessageFace(MessageParts, WebSocketFace):
     """Mixed into the WebSockets of messages."""
 
     __slots__ = ("_message_event", "_output", "_settings")
@@ -129,22 +93,14 @@ class MessageFace(WebSocketFace):
 
     def _hand_out(self) -> None:
         """Let messages go to the handlers of `message_received` from now on."""
-        me = weakref.ref(self)
-
-        def hand_out(payload: Any) -> Coroutine[Any, Any, object] | None:
-            owner = me()
-            return None if owner is None else owner._handle(payload)
-
-        self._link.handler = hand_out
+        self._link.handler = self._link.taker = HandOut(
+            weakref.ref(self),
+            self._link.home,
+            self._message_event,
+            MessageWebSocketMessageReceivedEventArgs,
+            await_all,
+        )
         self._link.deliver()
-
-    def _handle(self, payload: Any) -> Coroutine[Any, Any, object] | None:
-        args = message_args(payload)
-        event = self._message_event
-        if self._link.home.background or any(runs_on_worker(handler) for _, handler in event._handlers):
-            return self._handle_elsewhere(event, args)
-        pending = event.fire(self, args, self._report)
-        return await_all(pending, self._report) if pending else None
 
     # -- sending and receiving ---------------------------------------------------------------------------------------
 
@@ -154,31 +110,6 @@ class MessageFace(WebSocketFace):
         if self._output is None:
             self._output = MessageOutputStream(self)
         return self._output
-
-    def _send(self, kind: int, payload: Any, face: bool) -> Any:
-        link = self._link
-        if link.home.on_home_thread():
-            return link.send(kind, payload, face)
-
-        async def send_there() -> Any:
-            return await link.send(kind, payload, face)
-
-        return start_operation(link.home, send_there(), OPERATION_WITH_PROGRESS)
-
-    def send(self, message: str | ReadableBuffer, /) -> IAsyncOperationWithProgress[int, int]:
-        """Queue a message, text for str and binary for anything bytes-like; awaiting it sends the queue.
-
-        Gives the number of bytes of the message. Without `await` it goes out when the loop turn ends, together with
-        others; await now and then: that is the back-pressure. What is no `bytes` or str is copied and may change at
-        once.
-
-        Errors: RO_E_CLOSED 0x80000013 after `close()`; 0x80072F83 after the peer's close; WSAENOBUFS where the queue is
-        full; those of the connection. Cancellation: *retry safe* for the connection, but the message stays queued.
-        """
-        if isinstance(message, str):
-            return self._send(_TEXT, message, True)  # type: ignore[no-any-return]
-        payload = message if type(message) is bytes else memoryview(message).tobytes()
-        return self._send(_BINARY, payload, True)  # type: ignore[no-any-return]
 
     def receive(self) -> IAsyncOperation[str | bytes]:
         """The next message: str where it is text, else bytes.
@@ -210,22 +141,6 @@ class MessageFace(WebSocketFace):
             return await link.receive(options)
 
         return start_operation(link.home, receive_there(), OPERATION)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    def __anext__(self) -> IAsyncOperation[str | bytes]:
-        """The next message; the iteration ends with a close frame of 1000, 1001 or without a code, or with `close()`.
-
-        Errors: else as `receive`. Cancellation: *nothing happened*, *retry safe*: no message is lost.
-        """
-        link = self._link
-        if link.home.on_home_thread() and not link.partial:
-            return link.receive(_NEXT)
-        return run_at_home(link.home, self._next_there)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-
-    async def _next_there(self) -> Any:
-        return await self._receive(_NEXT)
 
     @property
     def limits(self) -> WebSocketLimits:

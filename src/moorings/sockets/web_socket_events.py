@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moorings.foundation.projection import Object, final, not_constructible
 from moorings.sockets.enums import SocketMessageType
+from moorings.sockets.message_parts import ReceivedMessage
 from moorings.sockets.message_stream import MessageStream
 from moorings.streams.data_reader import DataReader, reader_over
 
@@ -39,27 +40,14 @@ def make_part(found: tuple[int, bytes, bool]) -> MessagePart:
 
 @final
 @not_constructible
-class MessageWebSocketMessageReceivedEventArgs(Object):
+class MessageWebSocketMessageReceivedEventArgs(Object, ReceivedMessage):
     """One message of a WebSocket, or a part of one, or the failure that ended it.
 
     For a failure `error` is set, and the readers raise it. Beside WinRT's members there is the Python face: `data`, str
     or bytes. It stays valid as long as it is kept. Source: WinRT MessageWebSocketMessageReceivedEventArgs.
     """
 
-    __slots__ = ("_complete", "_kind", "_payload", "_reader", "error")
-    #: The failure that this event stands for, or None.
-    error: OSError | None
-    _payload: str | bytes
-    _kind: SocketMessageType
-    _complete: bool
-    _reader: DataReader | None
-
-    @property
-    def data(self) -> str | bytes:
-        """The message: str where it is text, else bytes, as parts always are. Raises what `get_data_reader` raises."""
-        if self.error is not None:
-            raise self.error.with_traceback(None)
-        return self._payload
+    __slots__ = ()
 
     def _bytes(self) -> bytes:
         payload = self.data
@@ -73,7 +61,7 @@ class MessageWebSocketMessageReceivedEventArgs(Object):
         protocol, 0x83750006 for a message over the limit. Source: WinRT
         MessageWebSocketMessageReceivedEventArgs.GetDataReader.
         """
-        reader = self._reader
+        reader: DataReader | None = self._reader
         if reader is None:
             reader = self._reader = reader_over(self._bytes())
         return reader
@@ -88,7 +76,8 @@ class MessageWebSocketMessageReceivedEventArgs(Object):
     @property
     def message_type(self) -> SocketMessageType:
         """Whether the peer sent it as text (UTF8) or as BINARY."""
-        return self._kind
+        kind = self._kind
+        return kind if kind is not None else _UTF8 if type(self._payload) is str else _BINARY
 
     @property
     def is_message_complete(self) -> bool:
@@ -100,28 +89,13 @@ class MessageWebSocketMessageReceivedEventArgs(Object):
             return f"<message error {self.error}>"
         unit = "characters" if isinstance(self._payload, str) else "bytes"
         what = "message" if self._complete else "part"
-        return f"<{self._kind.name} {what} of {len(self._payload)} {unit}>"
-
-
-def message_args(payload: str | bytes | MessagePart) -> MessageWebSocketMessageReceivedEventArgs:
-    """The arguments for a whole message, or for a part."""
-    args = object.__new__(MessageWebSocketMessageReceivedEventArgs)
-    if isinstance(payload, MessagePart):
-        args._kind, args._payload, args._complete = payload
-    else:
-        args._payload = payload
-        args._kind = _UTF8 if type(payload) is str else _BINARY
-        args._complete = True
-    args._reader = None
-    args.error = None
-    return args
+        return f"<{self.message_type.name} {what} of {len(self._payload)} {unit}>"
 
 
 def failure_args(error: OSError) -> MessageWebSocketMessageReceivedEventArgs:
     """The arguments for the failure that ended it."""
-    args = message_args(b"")
-    args._complete = False
-    args.error = error
+    args = ReceivedMessage.__new__(MessageWebSocketMessageReceivedEventArgs)
+    args._fill(_BINARY, b"", False, error)
     return args
 
 
