@@ -220,6 +220,24 @@ async def test_a_challenge_that_is_not_met(challenge: str, credential: Any, said
         made.close()
 
 
+async def test_a_credential_that_basic_cannot_carry_leaves_no_connection() -> None:
+    gone = asyncio.Event()
+
+    async def answer(_head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(status("401 No", f"WWW-Authenticate: {CHALLENGES['Basic']}", body=b"no"))
+        with suppress(ConnectionResetError):
+            assert await reader.read(1) == b""
+        gone.set()
+
+    async with asyncio.timeout(PATIENCE), scripted(answer) as script:
+        made = MessageWebSocket()
+        made.control.server_credential = PasswordCredential("here", "a:b", "open sesame")
+        error = await failing(script.url, made)
+        assert getattr(error, "winerror", 0) == errors.E_INVALIDARG
+        assert "open sesame" not in str(error)
+        await gone.wait()
+
+
 async def test_cancel_at_every_turn_of_an_answer_to_a_challenge() -> None:
     """Descriptors that are left are found by the suite."""
 

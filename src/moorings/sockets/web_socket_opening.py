@@ -171,7 +171,11 @@ class WebSocketOpening:
     async def _open(self, home: Home, ask: Any) -> Opened:
         connect = self._connect_by_tcp if self._tunnel is None else self._connect_by_tunnel
         stream, remote, outcome = await connect(home, ask, None)
-        self._authorization = self._answer_to(outcome)
+        try:
+            self._authorization = self._answer_to(outcome)
+        except BaseException:
+            stream.abort()  # a credential that cannot be sent like this
+            raise
         if self._authorization is not None:
             stream.close()
             stream, remote, outcome = await connect(home, ask, remote)
