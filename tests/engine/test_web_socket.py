@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.engine.pairs import PATIENCE, turns, until
+from tests.engine.test_endings import in_child
 from tests.engine.web_socket_pairs import (
     NEXT,
     RECEIVE,
@@ -372,3 +373,18 @@ async def test_bytes_behind_the_handshake_come_first() -> None:
         link.start(FrameSender(True).message(TEXT, "early"))  # type: ignore[arg-type]
         assert await link.receive(RECEIVE) == "early"
         assert stream_of(ours).stash_size() == 0
+
+
+async def test_in_a_forked_child_nobody_who_waits_is_told() -> None:
+    """They are the parent's, and perhaps of another of its threads."""
+    async with asyncio.timeout(PATIENCE), link_and_peer(client=False) as (link, peer):
+        receiving = link.receive(RECEIVE)
+
+        def child() -> None:
+            assert link.stream.is_released()
+            assert not receiving.done()
+
+        in_child(child)
+        await peer.send(peer.frames.message(TEXT, "to the parent"))  # type: ignore[arg-type]
+        assert await receiving == "to the parent"
+        link.abort()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.engine.layer_pairs import layer
 from tests.engine.pairs import PATIENCE, socket_and_peer
+from tests.engine.test_endings import in_child
 from tests.engine.tls_pairs import client_session, server_session
 from tests.engine.web_socket_pairs import RawPeer, stream_of, web_socket_sockets
 
@@ -256,3 +257,17 @@ async def test_a_web_socket_runs_over_it() -> None:
             await server.receive(2)
         await client.stream.wait_closed()
         await server.stream.wait_closed()
+
+
+async def test_in_a_forked_child_nobody_who_waits_is_told() -> None:
+    """They are the parent's, and perhaps of another of its threads."""
+    async with stream_and_peer() as (stream, peer, _):
+        reading = stream.read(Buffer(2), 2, NONE)
+
+        def child() -> None:
+            assert stream.is_released()
+            assert not reading.done()
+
+        in_child(child)
+        await peer.send(peer.frames.message(BINARY, b"hi"))
+        assert bytes(await reading) == b"hi"

@@ -171,7 +171,7 @@ async def test_leaving_the_block_closes_it_and_both_tasks_end() -> None:
         assert len(asyncio.all_tasks()) == len(tasks) - 2
 
 
-@pytest.mark.parametrize("how", ["1006", "no code", "receive fails", "send fails"])
+@pytest.mark.parametrize("how", ["1006", "no code", "receive fails", "no event", "send fails"])
 async def test_a_break_is_an_error_and_no_close(how: str) -> None:
     async with accepted() as (web_socket, server):
         closed: list[Any] = []
@@ -184,6 +184,8 @@ async def test_a_break_is_an_error_and_no_close(how: str) -> None:
             server.say(type="websocket.disconnect")
         elif how == "receive fails":
             server.to_us.put_nowait(OSError("gone"))
+        elif how == "no event":
+            server.to_us.put_nowait({})
         else:
             server.failure = OSError("gone")
             with pytest.raises(OSError):

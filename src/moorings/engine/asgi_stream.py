@@ -109,15 +109,19 @@ class AsgiStream(TcpStream):
             while link.paused and self.phase == _OPEN:
                 self._room.clear()
                 await self._room.wait()
+            payload: str | bytes = b""
             try:
                 event = await self._receive_event()
+                kind = event["type"]
+                if kind == "websocket.receive":
+                    text = event.get("text")
+                    payload = bytes(event.get("bytes") or b"") if text is None else text
             except Exception as error:  # noqa: BLE001 - the server is foreign code
                 self._break(error)
                 return
-            if event["type"] == "websocket.receive":
-                text = event.get("text")
-                link.take_message(bytes(event.get("bytes") or b"") if text is None else text)
-            elif event["type"] == "websocket.disconnect":
+            if kind == "websocket.receive":
+                link.take_message(payload)
+            elif kind == "websocket.disconnect":
                 self._disconnected(event.get("code"), event.get("reason") or "")
                 return
 

@@ -247,7 +247,8 @@ class WebSocketLink(MessageFlow):
         if stage == _CLOSING:
             self.close_code = int(CloseCode.ABNORMAL_CLOSURE)
         self.error = self.error or errors.aborted(f"{self.stream.label} was aborted")
-        if not self.home.loop.is_closed():
+        # (In a forked child whoever waits is the parent's.)
+        if not self.home.dropped and not self.home.loop.is_closed():
             self._over()
 
     def silent(self, text: str) -> None:

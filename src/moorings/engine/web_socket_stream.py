@@ -401,7 +401,7 @@ class WebSocketStream(TcpStream):
         """The stream below has ended. What it brought can still be read."""
         lower = self.lower
         self.fd = -1
-        if lower is None or self.phase == _CLOSED:
+        if lower is None or self.phase == _CLOSED or self.home.dropped:
             return
         self.lower = None
         if self.phase == _CLOSING:
