@@ -156,6 +156,7 @@ def test_missing_peers_are_named_with_a_command(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tcp, "has_package", lambda name: name == "anyio")
     servers, missing = tcp.TCP.choose(tcp.LIBRARIES, has_c=False)
     assert [server.name for server in servers] == [
+        "completed-asyncio",
         "moorings-asyncio",
         "face-asyncio",
         "callbacks-asyncio",
