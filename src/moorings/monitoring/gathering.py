@@ -150,11 +150,20 @@ def _stream_report(stream: TcpStream) -> StreamReport:
         peer_limited_us=info.rwnd_limited,
         buffer_limited_us=info.sndbuf_limited,
         program_limited=info.app_limited,
-        messages_received=None if link is None else link.messages_received,
-        messages_sent=None if link is None else link.sender.messages_sent,
-        waiting_messages=None if link is None else len(link.queue) - link.first,
-        ping_time_us=None if link is None or not link.latency else round(link.latency * 1e6),
+        **_message_counts(link),
     )
+
+
+def _message_counts(link: WebSocketLink | None) -> dict[str, Any]:
+    """What a report has for WebSockets only."""
+    if link is None:
+        return {}
+    return {
+        "messages_received": link.messages_received,
+        "messages_sent": link.sender.messages_sent,
+        "waiting_messages": len(link.queue) - link.first,
+        "ping_time_us": round(link.latency * 1e6) if link.latency else None,
+    }
 
 
 def _listener_report(acceptor: Acceptor, home: Home) -> ListenerReport:
