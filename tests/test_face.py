@@ -75,6 +75,24 @@ async def test_listen_on_a_bad_url(url: str) -> None:
     assert caught.value.winerror == errors.E_INVALIDARG
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:80", "wx://127.0.0.1:80/chat"])
+async def test_a_bad_url_is_told_the_good_forms(url: str) -> None:
+    for call in (moorings.connect, moorings.listen):
+        with pytest.raises(OSError) as caught:
+            await call(url)
+        for scheme in ("tcp", "tls", "udp", "ws", "wss"):
+            assert f"'{scheme}://host:port" in str(caught.value)
+
+
+@pytest.mark.parametrize(("page", "web_socket"), [("http", "ws"), ("https", "wss"), ("HTTP", "ws")])
+async def test_the_url_of_a_page_is_told_that_of_a_web_socket(page: str, web_socket: str) -> None:
+    for call in (moorings.connect, moorings.listen):
+        with pytest.raises(OSError) as caught:
+            await call(f"{page}://127.0.0.1:80/chat")
+        assert f"for a WebSocket use '{web_socket}://127.0.0.1:80/chat'" in str(caught.value)
+        assert caught.value.winerror == errors.E_INVALIDARG
+
+
 @pytest.mark.parametrize("scheme", LATER)
 async def test_schemes_that_are_not_built_yet(scheme: str) -> None:
     for call in (moorings.connect, moorings.listen):
@@ -86,7 +104,7 @@ async def test_schemes_that_are_not_built_yet(scheme: str) -> None:
 @pytest.mark.parametrize("url", [None, b"tcp://127.0.0.1:80", 80, ("127.0.0.1", 80)])
 async def test_what_is_no_text_is_a_type_error(url: Any) -> None:
     for call in (moorings.connect, moorings.listen):
-        with pytest.raises(TypeError, match="tcp://"):
+        with pytest.raises(TypeError, match="tcp://.*ws://"):
             await call(url)
 
 

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 #: Seconds that leaving `async with moorings.listen(...)` waits for open connections.
 DRAIN_TIMEOUT = 10.0
 _LATER = {"rfcomm": "RFCOMM"}
+_FORMS = "'tcp://host:port', 'tls://host:port', 'udp://host:port', 'ws://host:port/path' or 'wss://host:port/path'"
+#: What pages have, and what a WebSocket on the same server has.
+_WEB_TWINS = {"http": "ws", "https": "wss"}
 _WEB = frozenset(("ws", "wss"))
 _SECURE = frozenset(("tls", "wss"))
 
@@ -84,21 +87,24 @@ class _Options(NamedTuple):
 
 
 def parse_url(url: str, *, listening: bool) -> Target:
-    """`tcp://`, `tls://` or `udp://host:port`; a listener may leave out the host (all addresses) and the port (the
-    system picks one).
+    """`tcp://`, `tls://` or `udp://host:port`, for a listener `ws://` and `wss://`, too. It may leave out the host (all
+    addresses) and the port (the system picks one).
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"a URL such as 'tcp://127.0.0.1:1337' is needed, not {type(url).__name__}")
+        example = "'tcp://127.0.0.1:1337' or 'ws://127.0.0.1:1337/chat'"
+        raise TypeError(f"a URL such as {example} is needed, not {type(url).__name__}")
     scheme, colon, rest = url.partition("://")
     scheme = scheme.lower()
     if not colon:
-        raise errors.invalid_argument(f"{url!r} is no URL; write it as 'tcp://host:port'")
-    web_socket = listening and scheme in {"ws", "wss"}
+        raise errors.invalid_argument(f"{url!r} is no URL; use {_FORMS}")
+    web_socket = listening and scheme in _WEB
+    if scheme in _WEB_TWINS:
+        hint = f"for a WebSocket use {f'{_WEB_TWINS[scheme]}://{rest}'!r}"
+        raise errors.invalid_argument(f"{url!r}: {scheme}:// is for pages, and not understood here; {hint}")
     if scheme in _LATER:
         raise errors.not_implemented(f"a {scheme}:// URL", _LATER[scheme])
-    if scheme not in {"tcp", "tls", "udp", "ws", "wss"}:
-        hint = "use 'tcp://host:port', 'tls://host:port', 'udp://host:port', 'ws://host:port/path' or 'wss://...'"
-        raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; {hint}")
+    if scheme not in {"tcp", "tls", "udp", *_WEB}:
+        raise errors.invalid_argument(f"{url!r}: the scheme {scheme!r} is not known; use {_FORMS}")
     place, slash, path = rest.partition("/") if web_socket else (rest.removesuffix("/"), "", "")
     form = "host:port/path" if web_socket else "host:port"
     if not place or any(character in place for character in "/?#@") or any(character in path for character in "?#"):
