@@ -104,7 +104,7 @@ async def test_schemes_that_are_not_built_yet(scheme: str) -> None:
 @pytest.mark.parametrize("url", [None, b"tcp://127.0.0.1:80", 80, ("127.0.0.1", 80)])
 async def test_what_is_no_text_is_a_type_error(url: Any) -> None:
     for call in (moorings.connect, moorings.listen):
-        with pytest.raises(TypeError, match="tcp://.*ws://"):
+        with pytest.raises(TypeError, match=r"tcp://.*ws://"):
             await call(url)
 
 

@@ -191,7 +191,14 @@ def test_a_refusal_is_one_line() -> None:
         (["ws://127.0.0.1:1/#top"], "invalid value for URL"),
         (["ws://127.0.0.1:1", "--header", "nonsense"], "'nonsense' is no header; write it as 'Name: value'"),
         (["ws://127.0.0.1:1", "--header", "Host: x"], "the library's own"),
-        (["ws://127.0.0.1:1", "--subprotocol", "a b"], "'a b' is no name of a subprotocol"),
+        (
+            ["ws://127.0.0.1:1", "--subprotocol", "a b"],
+            "invalid value for --subprotocol: 'a b' is no name of a subprotocol",
+        ),
+        (
+            ["ws://127.0.0.1:1", *("--subprotocol", "a") * 2],
+            "invalid value for --subprotocol: a subprotocol is there twice",
+        ),
         (["ws://127.0.0.1:1", "--ignore", "EXPIRED"], "--ignore goes with tls:// and wss:// only"),
         (["wss://127.0.0.1:1", "--alpn", "h2"], "--alpn does not go with wss://"),
         (["ws://127.0.0.1:1", "--finish-input"], "--finish-input goes with tcp:// and tls:// only"),

@@ -74,6 +74,14 @@ def test_with_keep_one_client_comes_after_the_other_and_others_get_503() -> None
     assert error.endswith("drained: opened 3, closed 3, aborted 0, refused 2\n")
 
 
+def test_without_keep_others_are_refused() -> None:
+    with listening(url=URL) as command, client(command) as peer:
+        command.send(b"hello\n")
+        assert peer.recv(PATIENCE) == "hello"
+        with pytest.raises(ConnectionRefusedError), client(command):
+            pass
+
+
 def test_binary_sends_what_is_read() -> None:
     with listening("--binary", "--size", "3", url=URL) as command, client(command) as peer:
         command.send(b"ab\ncd")
@@ -130,11 +138,13 @@ def test_broadcast_sends_to_all_others_and_input_to_all() -> None:
         end_input(command)
         second.send(b"on it goes")
         assert first.recv(PATIENCE) == b"on it goes"
+        command.signal(signal.SIGTERM)
+        assert b"goes" not in command.end(None)[1]
 
 
 def test_max_connections_subprotocols_and_origins() -> None:
     arguments = ["--echo", "--max-connections", "1", "--subprotocol", "b", "--subprotocol", "a"]
-    with listening(*arguments, "--origin", "https://good.example", url=URL) as command:
+    with listening(*arguments, "--origin", "https://good.example:443", url=URL) as command:
         with pytest.raises(InvalidStatus, match="403"), client(command, origin="https://evil.example"):
             pass
         good: Any = "https://good.example"
@@ -157,6 +167,9 @@ def test_max_connections_subprotocols_and_origins() -> None:
         (["tcp://127.0.0.1:0", "--broadcast"], "--broadcast goes with ws:// and wss:// only"),
         (["tcp://127.0.0.1:0", "--size", "5"], "--size goes with udp:// and ws:// only"),
         (["ws://127.0.0.1:0/chat#top"], "invalid value for URL"),
+        ([URL, "--subprotocol", "a b"], "invalid value for --subprotocol: 'a b' is no name of a subprotocol"),
+        ([URL, "--origin", "foo"], "invalid value for --origin: 'foo' is no origin; write scheme and host"),
+        ([URL, "--max-connections", "7"], "--max-connections goes with --echo or --broadcast"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], said: str) -> None:

@@ -263,6 +263,12 @@ ORIGINS = [
     (["https://good.example"], "http://localhost", 403),
     (["https://good.example"], None, 403),
     (["https://good.example", None], None, 101),
+    (["https://good.example:443/"], "https://good.example", 101),
+    (["http://good.example"], "http://good.example:80", 101),
+    (["http://good.example:443"], "http://good.example", 403),
+    (["http://good.example:8080"], "http://good.example:8080", 101),
+    (["https://[::1]:443"], "https://[::1]", 101),
+    (["null", "FILE://", "chrome-extension://abc"], "file://", 101),
 ]
 
 
@@ -598,6 +604,12 @@ async def test_over_tls() -> None:
         ("subprotocols", ["a b"], OSError),
         ("subprotocols", ["a", "a"], OSError),
         ("origins", [7], TypeError),
+        ("origins", ["foo"], OSError),
+        ("origins", ["https://"], OSError),
+        ("origins", ["example.com:443"], OSError),
+        ("origins", ["https://example.com/page"], OSError),
+        ("origins", ["https://ann@example.com"], OSError),
+        ("origins", ["https://a.example,https://b.example"], OSError),
         ("request_timeout", 0, ValueError),
         ("ping_interval", -1, ValueError),
         ("ping_timeout", 0, ValueError),

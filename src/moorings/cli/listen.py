@@ -109,7 +109,7 @@ class Options:
 @click.option(
     "--max-connections",
     type=click.IntRange(1),
-    help="With --echo, not UDP: so many at once, others wait; over WS they get 503.",
+    help="With --echo or --broadcast, not UDP: so many at once, others wait; over WS they get 503.",
 )
 @click.option(
     "--drain-timeout",
@@ -134,9 +134,9 @@ class Options:
 def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
     """Listen on URL, as in tcp://127.0.0.1:1337, and connect the client to standard input and output.
 
-    One client, then the command ends; or clients one after the other with --keep, or any number with --echo. No host
-    means all addresses, no port or 0 lets the system pick one. Messages go to standard error; with --echo, but for the
-    line 'listening on', to standard output.
+    One client, then the command ends; or clients one after the other with --keep, or any number with --echo, over
+    WebSockets also with --broadcast. No host means all addresses, no port or 0 lets the system pick one. Messages go to
+    standard error; with --echo and --broadcast, but for the line 'listening on', to standard output.
 
     With tls:// each client shakes hands first. With udp:// any number of clients send datagrams, which go to standard
     output, and standard input goes to the last one of them; with --echo all get their datagrams back. It ends with a
@@ -153,7 +153,7 @@ def command(url: str, echo: bool, loop: str, **shared: Any) -> int:
         about = listen_datagrams.Options(url, shared["join"], shared["size"], shared["quit_after"], telling)
         return runner(listen_datagrams.echo(about) if echo else listen_datagrams.pipe(about))
     if shared["max_connections"] is not None and not echo and not shared["broadcast"]:
-        raise click.UsageError("--max-connections goes with --echo; otherwise there is one connection at a time")
+        raise click.UsageError("--max-connections goes with --echo or --broadcast; otherwise there is one at a time")
     if scheme in {"tls", "wss"} and shared["cert"] is None:
         raise click.UsageError("a TLS server needs a certificate: --cert")
     if scheme in {"ws", "wss"}:

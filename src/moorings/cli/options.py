@@ -18,6 +18,7 @@ from moorings.cli.loops import loop_option
 from moorings.cli.pipes import Manner
 from moorings.cli.statistics_line import INTERVAL, Telling
 from moorings.sockets.tls_settings import as_anchors, as_certificate, check_alpn
+from moorings.sockets.web_socket_origins import check_origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator
@@ -393,6 +394,25 @@ class HeaderField(_HeaderType):
             self.fail(str(getattr(error, "reason", error)), param, ctx)
 
 
+def _checked_subprotocols(
+    _context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The names, or BadParameter."""
+    if names:
+        from moorings.protocols.web_socket_headers import check_subprotocols  # noqa: PLC0415 (only for WebSockets)
+
+        with argument_errors("--subprotocol"):
+            check_subprotocols(names)
+    return names
+
+
+def _checked_origins(_context: click.Context, _parameter: click.Parameter, origins: tuple[str, ...]) -> tuple[str, ...]:
+    """The origins, or BadParameter."""
+    with argument_errors("--origin"):
+        check_origins(origins)
+    return origins
+
+
 def web_socket_options(*, accepting: bool) -> Callable[[_Command], _Command]:
     """Gives a click command the options for `ws://` and `wss://`."""
     options = [
@@ -403,18 +423,22 @@ def web_socket_options(*, accepting: bool) -> Callable[[_Command], _Command]:
             "--subprotocol",
             multiple=True,
             metavar="NAME",
+            callback=_checked_subprotocols,
             help="WS: a subprotocol to agree on; repeatable, the best one first.",
         ),
     ]
     if accepting:
         options += [
             click.option(
-                "--broadcast", is_flag=True, help="WS: send what comes to all other clients, and input to all."
+                "--broadcast",
+                is_flag=True,
+                help="WS: send what a client says to all others, not to standard output, and input to all.",
             ),
             click.option(
                 "--origin",
                 multiple=True,
                 metavar="ORIGIN",
+                callback=_checked_origins,
                 help="WS: only pages of this origin may connect, as in https://example.com; repeatable.",
             ),
         ]

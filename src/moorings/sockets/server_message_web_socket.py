@@ -152,7 +152,7 @@ async def accept_web_socket(
 
     What is no such request is answered as HTTP says, the socket closed, and the error of the answer raised:
     0x80190000 + status. Errors: also those of reading; TimeoutError where the request does not come; E_INVALIDARG for
-    sizes and settings of compression out of range.
+    sizes and settings of compression out of range, and for `origins` that are none.
     Cancellation: *object now broken*: the socket is aborted.
     """
     check_object(socket, StreamSocket, "socket")

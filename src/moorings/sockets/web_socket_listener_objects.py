@@ -94,7 +94,8 @@ class WebSocketListenerControl(ListenerControlMembers):
 
         None (default): pages of this very server, whose Origin has the host and the port of the Host header; behind a
         proxy that changes Host, name them. A set of origins: exactly those; "*" in it: all. Who sends no Origin is no
-        browser, and is let in where the value is None or has None or "*" in it. Errors: TypeError.
+        browser, and is let in where the value is None or has None or "*" in it. Errors: TypeError; E_INVALIDARG for
+        what is no origin, as one without a scheme.
         """
         return self._core.origins
 
