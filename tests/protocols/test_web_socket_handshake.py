@@ -275,7 +275,7 @@ def test_refusals(status: int) -> None:
     for outcome in outcomes(lambda _: data):
         assert isinstance(outcome, Refused)
         assert (outcome.status, outcome.http_status, outcome.body) == (STATUSES[status], status, body)
-        assert outcome.text == f"the server answered {status} Reason"
+        assert outcome.text == f"the server answered GET /chat with {status} Reason"
         assert outcome.retry_after == 7
         assert ("retry-after", "7") in outcome.headers
 

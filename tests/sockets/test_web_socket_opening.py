@@ -132,6 +132,40 @@ async def test_a_refusal_has_what_the_server_said() -> None:
         assert (await failing(script.url)).http_status == 404
 
 
+PLAIN = "Content-Type: text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (status("404 Not Found"), "GET /chat with 404 Not Found; does it serve a WebSocket at this path?"),
+        (status("200 OK", "Content-Type: text/html", body=b"<p>"), "with 200 OK; is it a WebSocket server?"),
+        (status("403 No", PLAIN, body="zu groß\n\nso".encode()), 'GET /chat with 403 No; it says "zu groß so"'),
+        (status("404 No", PLAIN, body=b"no room"), '"no room"; does it serve a WebSocket at this path?'),
+        (status("403 No", PLAIN, body=b" \n"), "GET /chat with 403 No"),
+        (status("403 No", PLAIN, "Content-Encoding: gzip", body=b"\x1f\x8b"), "GET /chat with 403 No"),
+        (status("403 No", "Content-Type: text/html", body=b"<p>no"), "GET /chat with 403 No"),
+        (status("403 No", PLAIN, body=b"\x1b]0;x\x07 \xff\xe2\x80\xae"), '"\\x1b]0;x\\x07 \ufffd\\u202e"'),
+        (status("503 \x1b[2Jx\x9b", "Location: \x1b"), "GET /chat with 503 \\x1b[2JxÂ\\x9b"),
+        (status("301 Moved", "Location: ws://\x1b[31m"), "connect to ws://\\x1b[31m if you trust it"),
+        (status("426 No", "Sec-WebSocket-Version: \x1b"), "it speaks version \\x1b only"),
+        (status("403 No", PLAIN, body=b"x" * 4000), f'403 No; it says "{"x" * 200}..."'),
+    ],
+)
+async def test_what_is_said_of_a_refusal(answer: bytes, said: str) -> None:
+    async with scripted(answer) as script:
+        reason = (await failing(script.url)).reason
+    assert reason.endswith(said)
+    assert reason.isprintable()
+    assert "room=1" not in reason
+
+
+async def test_what_is_asked_for_is_shown_in_short() -> None:
+    async with scripted(status("404 No")) as script:
+        reason = (await failing(f"{script.url.partition('?')[0]}{'y' * 1000}")).reason
+    assert f"GET /chat{'y' * 95}... with 404 No; " in reason
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [

@@ -13,6 +13,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from moorings.foundation.printing import printable as printable  # noqa: PLC0414 (commands have it from here)
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from typing import TextIO
@@ -69,11 +71,6 @@ def console(*, error: bool = False) -> Console:
 def print_json(value: object) -> None:
     """`value` as JSON, for programs that read the output."""
     print(json.dumps(value, indent=2))
-
-
-def printable(text: str) -> str:
-    """`text` with what a terminal might obey, or what would break a line, as escapes: it may come from elsewhere."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def print_table(

@@ -56,6 +56,8 @@ __all__ = ["REFUSAL_BODY_LIMIT", "Accepted", "ClientHandshake", "Refused", "WebS
 
 #: Bytes that are kept of the body of an answer that refuses.
 REFUSAL_BODY_LIMIT = 4096
+#: Characters of the path that texts show.
+_SHOWN_PATH = 100
 
 
 class WebSocketTarget(NamedTuple):
@@ -102,6 +104,7 @@ class Refused(NamedTuple):
 
     hresult: int
     text: str
+    """What is wrong. The server's own words are in it as they came."""
     http_status: int = 0
     """The status of the answer; 0 where no answer could be read."""
     headers: tuple[Header, ...] = ()
@@ -144,6 +147,7 @@ class ClientHandshake:
         authorization: str | None = None,
     ) -> None:
         check_subprotocols(subprotocols)
+        self._path = target.resource.partition("?")[0]  # what is behind it may be a secret
         self._subprotocols = tuple(subprotocols)
         self._deflate = deflate
         self._key = base64.b64encode(os.urandom(16)).decode()
@@ -230,7 +234,8 @@ class ClientHandshake:
         status = self._response.status_code
         headers = as_text(self._response.headers)
         hresult = hresult_of_http_status(status)
-        text = f"the server answered {status} {self._response.reason.decode('latin-1')}".rstrip()
+        path = self._path if len(self._path) <= _SHOWN_PATH else f"{self._path[:_SHOWN_PATH]}..."
+        text = f"the server answered GET {path} with {status} {self._response.reason.decode('latin-1')}".rstrip()
         versions = header_values(headers, "sec-websocket-version")
         if status in {400, 426} and "13" in (header_tokens(headers, "sec-websocket-version") or ()):
             text += ": it speaks our version, but got another request; a proxy may have dropped Upgrade and Connection"

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from moorings import errors
 from moorings.engine.hub import hub_of
 from moorings.engine.tcp_stream import TcpStream
+from moorings.foundation.printing import printable
 from moorings.names.host_name import HostName
 from moorings.names.racing import Attempt, attempts_of, total_failure
 from moorings.protocols.web_error_status import (
@@ -74,6 +75,8 @@ Tunnel = Callable[[str, int], Awaitable[TcpStream]]
 #: An address that fails like this leaves the others their chance.
 _SILENT = frozenset((INET_E_TIMEOUT, INET_E_CONNECTION_ABORTED, INET_E_CONNECTION_RESET))
 _UNAUTHORIZED = 401
+#: Not Found, Method Not Allowed, Gone.
+_NOT_HERE = frozenset((404, 405, 410))
 #: Characters of what the server says that errors show.
 _SHOWN = 200
 
@@ -323,11 +326,10 @@ class WebSocketOpening:
 
     def _refused(self, outcome: Refused) -> OSError:
         """The exception for an answer that opens no WebSocket."""
-        reason = f"{self._connection}: {outcome.text[:_SHOWN]}"
-        step = self._next_step(outcome)
+        parts = [f"{self._connection}: {_shown(outcome.text)}", _words_of(outcome), self._next_step(outcome)]
         return handshake_refused(
             outcome.hresult,
-            f"{reason}; {step}" if step else reason,
+            "; ".join(part for part in parts if part),
             http_status=outcome.http_status,
             headers=outcome.headers,
             body=outcome.body,
@@ -340,15 +342,17 @@ class WebSocketOpening:
             if self._authorization is not None:
                 return "it does not accept the user name and password of control.server_credential"
             if self._request.credential is not None:
-                schemes = ", ".join(_values(outcome, "www-authenticate"))[:_SHOWN] or "nothing that it names"
+                schemes = _shown(", ".join(_values(outcome, "www-authenticate"))) or "nothing that it names"
                 return f"it asks for {schemes}, and Basic and Digest can be answered"
             return "set control.server_credential"
         if 300 <= status < 400:
-            where = ", ".join(_values(outcome, "location"))[:_SHOWN]
+            where = _shown(", ".join(_values(outcome, "location")))
             return f"redirects are not followed; connect to {where} if you trust it" if where else ""
         if not status:
             return "is it the right port, and a WebSocket server?"
-        return ""
+        if status in _NOT_HERE:
+            return "does it serve a WebSocket at this path?"
+        return "is it a WebSocket server?" if 200 <= status < 300 else ""
 
 
 def _all_failed(silent: Sequence[Attempt], others: Sequence[Attempt], what: str) -> OSError:
@@ -366,6 +370,21 @@ def _refusal(outcome: _Outcome) -> Refused | None:
         return None
     refused: Any = outcome
     return refused  # type: ignore[no-any-return]
+
+
+def _words_of(outcome: Refused) -> str:
+    """What a body of plain text says; "" for others, and for none."""
+    kind = "".join(_values(outcome, "content-type")).partition(";")[0].strip().lower()
+    if kind != "text/plain" or _values(outcome, "content-encoding"):
+        return ""
+    words = _shown(" ".join(outcome.body.decode(errors="replace").split()))
+    return f'it says "{words}"' if words else ""
+
+
+def _shown(text: str) -> str:
+    """What the server says, as errors show it."""
+    text = printable(text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _values(outcome: Refused, name: str) -> list[str]:
