@@ -118,6 +118,7 @@ def test_objects() -> None:
     assert isinstance(caught.value, errors.CodedError)
     assert caught.value.winerror == errors.E_INVALIDARG
     assert projection.invalid_parameter_count().args == ("invalid parameter count",)
+    assert projection.invalid_parameter_count("f()").args == ("invalid parameter count; use f()",)
 
 
 def test_final_classes_cannot_be_subclassed() -> None:

@@ -200,7 +200,7 @@ async def test_wrong_arguments_are_refused_and_nothing_is_sent() -> None:
         assert getattr(caught.value, "winerror", 0) == errors.E_INVALIDARG
         with pytest.raises(TypeError, match="web_sockets"):
             broadcast([web_socket, wrong], "x")
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="a message must be str or bytes-like, not int"):
             broadcast([web_socket], wrong and 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         with pytest.raises(ValueError, match="overflow"):
             Broadcaster(overflow=wrong)

@@ -362,7 +362,7 @@ async def test_close_ends_what_is_pending_and_tells_closed_once() -> None:
 async def test_wrong_arguments_of_close_change_nothing() -> None:
     async with serving() as url:
         for made in (MessageWebSocket(), await connected(url)):
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match=r"use close\(\) or close\(code, reason\)"):
                 made.close(1000)
             with pytest.raises(TypeError):
                 made.close(1000, None)

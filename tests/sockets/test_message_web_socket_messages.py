@@ -51,6 +51,17 @@ async def test_messages_pass_unchanged(compression: Any) -> None:
         assert made.close_code == 1005
 
 
+@pytest.mark.parametrize("wrong", [{"text": "x"}, 5, None, ["x"]], ids=repr)
+async def test_a_message_that_is_neither_text_nor_bytes_is_named_and_nothing_is_sent(wrong: Any) -> None:
+    async with serving() as url:
+        made = await connected(url)
+        with pytest.raises(TypeError, match=f"a message must be str or bytes-like, not {type(wrong).__name__}"):
+            await made.send(wrong)
+        await made.send("right")
+        assert await made.receive() == "right"
+        await made.aclose()
+
+
 async def test_a_server_may_decline_compression() -> None:
     async with serving() as url:
         made = MessageWebSocket()

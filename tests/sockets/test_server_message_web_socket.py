@@ -269,7 +269,7 @@ async def test_wrong_arguments_of_close_are_refused() -> None:
     async with socket_and_peer() as (ours, peer):
         peer.sendall(REQUEST)
         web_socket = await accept_web_socket(ours)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"use close\(\) or close\(code, reason\)"):
             web_socket.close(1000)
         with pytest.raises(OverflowError):
             web_socket.close(70_000, "")

@@ -178,9 +178,9 @@ def arities(*counts: int) -> Callable[[_F], _F]:
     return declare
 
 
-def invalid_parameter_count() -> TypeError:
-    """Build the TypeError that PyWinRT raises when no overload takes that number of arguments."""
-    return TypeError("invalid parameter count")
+def invalid_parameter_count(forms: str = "") -> TypeError:
+    """Build the TypeError that PyWinRT raises when no overload takes that number of arguments; `forms` are right."""
+    return TypeError(f"invalid parameter count; use {forms}" if forms else "invalid parameter count")
 
 
 if not TYPE_CHECKING:

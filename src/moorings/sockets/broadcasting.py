@@ -31,6 +31,7 @@ from moorings.foundation.task_operation import start_operation
 from moorings.protocols.web_socket_close import CloseCode
 from moorings.protocols.web_socket_sending import encode_message
 from moorings.sockets.message_face import MessageFace
+from moorings.sockets.message_parts import octets_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator
@@ -80,7 +81,7 @@ class _Shared:
                 raise errors.invalid_argument("a text message has to be UTF-8") from None
         else:
             self.kind = _BINARY
-            self.payload = message if type(message) is bytes else memoryview(message).tobytes()
+            self.payload = message if type(message) is bytes else octets_of(message)
         self._plain = b""
         self._compressed: dict[tuple[int, int, int], tuple[bytes, int]] = {}
 

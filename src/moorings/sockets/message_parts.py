@@ -40,13 +40,21 @@ if cython.compiled:
 else:
     from moorings._pure import thread_ident
 
-__all__ = ["HandOut", "MessageParts", "MessageSettings", "OutputParts", "ReceivedMessage"]
+__all__ = ["HandOut", "MessageParts", "MessageSettings", "OutputParts", "ReceivedMessage", "octets_of"]
 
 _TEXT = 1
 _BINARY = 2
 _NEXT = 2
 # Up to Python 3.11, looking a member of an enumeration up costs as much as ten other look-ups.
 _UTF8 = SocketMessageType.UTF8
+
+
+def octets_of(message: Any) -> bytes:
+    """A message that is no text, copied. TypeError where it is not bytes-like."""
+    try:
+        return memoryview(message).tobytes()
+    except TypeError:
+        raise TypeError(f"a message must be str or bytes-like, not {type(message).__name__}") from None
 
 
 class MessageSettings:
@@ -105,11 +113,12 @@ class MessageParts:
         once.
 
         Errors: RO_E_CLOSED 0x80000013 after `close()`; 0x80072F83 after the peer's close; WSAENOBUFS where the queue is
-        full; those of the connection. Cancellation: *retry safe* for the connection, but the message stays queued.
+        full; TypeError for other objects; those of the connection. Cancellation: *retry safe* for the connection, but
+        the message stays queued.
         """
         if isinstance(message, str):
             return self._send(_TEXT, message, True)  # type: ignore[no-any-return]
-        payload = message if type(message) is bytes else memoryview(message).tobytes()
+        payload = message if type(message) is bytes else octets_of(message)
         return self._send(_BINARY, payload, True)  # type: ignore[no-any-return]
 
     def __aiter__(self) -> Self:

@@ -206,7 +206,7 @@ def close_arguments(arguments: tuple[Any, ...]) -> tuple[int | None, str]:
     if not arguments:
         return None, ""
     if len(arguments) != 2:
-        raise invalid_parameter_count()
+        raise invalid_parameter_count("close() or close(code, reason)")
     code = check_uint(arguments[0], 16, "code")
     reason = check_str(arguments[1], "reason")
     check_close(code, reason)
