@@ -181,6 +181,8 @@ async def test_what_the_close_event_says() -> None:
         assert await theirs.how_it_ended() == {"code": 4000, "reason": "enough", "wasClean": True}
         theirs, ours = await page.connect(url), await accepted()
         await theirs.close(4001, "")
+        with pytest.raises(OSError, match="4001"):
+            await ours.receive()  # else its close frame and ours might cross
         await ours.aclose()
         assert await theirs.how_it_ended() == {"code": 4001, "reason": "", "wasClean": True}
         theirs, ours = await page.connect(url), await accepted()
