@@ -188,6 +188,18 @@ async def test_from_another_thread_it_blocks_until_their_loop_has_done_it() -> N
         assert await peer.next() == "from elsewhere"
 
 
+async def test_another_loop_may_not_wait_for_this_one() -> None:
+    async def on_another_loop(web_socket: Any) -> None:
+        broadcast([web_socket], "from elsewhere")
+
+    async with accepted() as (web_socket, peer):
+        with pytest.raises(OSError, match="another loop") as caught:
+            await asyncio.to_thread(lambda: asyncio.run(on_another_loop(web_socket)))
+        assert caught.value.winerror == errors.E_ILLEGAL_METHOD_CALL
+        assert broadcast([web_socket], "from here").sent == 1
+        assert await peer.next() == "from here"
+
+
 async def test_wrong_arguments_are_refused_and_nothing_is_sent() -> None:
     wrong: Any = "wait"
     async with accepted() as (web_socket, peer):

@@ -20,6 +20,7 @@ A client masks each frame anew: such WebSockets get a frame each.
 from __future__ import annotations
 
 import sys
+from asyncio import get_running_loop
 from contextlib import contextmanager
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -164,10 +165,11 @@ def broadcast(
     ("skip", the default), or it is closed with 1008 ("close"). Gives the counts, and the peers that are behind.
 
     With permessage-deflate it is compressed once for each set of parameters, and goes uncompressed to peers that keep
-    the context. From another thread than that of the WebSockets it blocks until their loop has done it.
+    the context. From a thread without a loop it blocks until the loops of the WebSockets have done it.
 
-    Errors: E_INVALIDARG for text that is not UTF-8; E_ILLEGAL_METHOD_CALL for a client that is not open yet; TypeError
-    and ValueError for other arguments. Nothing is sent then.
+    Errors: E_INVALIDARG for text that is not UTF-8; E_ILLEGAL_METHOD_CALL for a client that is not open yet, and on an
+    asyncio loop for WebSockets of another one, since two loops could wait for each other; TypeError and ValueError for
+    other arguments. Nothing is sent then.
     """
     if overflow not in {"skip", "close"}:
         raise ValueError(f"overflow must be 'skip' or 'close', not {overflow!r}")
@@ -186,10 +188,22 @@ def broadcast(
             here.append(each)
         else:
             elsewhere.setdefault(home, []).append(each)
+    if elsewhere and _on_a_loop():
+        hint = "broadcast on the loop that they belong to, with loop.call_soon_threadsafe"
+        raise errors.illegal_call("broadcast to WebSockets of another loop would block this one", hint)
     count.send(here, shared)
     for home, members in elsewhere.items():
         _send_there(home, members, shared, count)
     return count.result()
+
+
+def _on_a_loop() -> bool:
+    """Whether this thread runs an asyncio loop, which must not wait."""
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _send_there(home: Home, members: list[MessageFace], shared: _Shared, count: _Count) -> None:
