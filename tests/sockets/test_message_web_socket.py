@@ -10,6 +10,7 @@ import pytest
 from tests.engine.pairs import PATIENCE, turns, until
 from tests.sockets.peers import plain_listener, port_of
 from tests.sockets.web_socket_servers import accepting, code_of, connected, scripted, serving, status
+from tests.sockets.web_socket_states import in_state
 
 import moorings
 from moorings import (
@@ -99,25 +100,13 @@ async def use(made: MessageWebSocket, member: str) -> None:
 USED = [name for name, states in RULES.items() if states != frozenset(State)]
 
 
-async def in_state(state: State, url: str) -> MessageWebSocket:
-    made = MessageWebSocket()
-    if state == State.BUSY:
-        made.connect_async(Uri(url))
-    elif state in {State.OPEN, State.CLOSED}:
-        await connected(url, made)
-    if state == State.CLOSED:
-        await made.aclose()
-    assert made._connection.state == state
-    return made
-
-
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("member", USED)
 async def test_members_in_wrong_states(member: str, state: State) -> None:
     if state in RULES[member]:
         return
     async with serving() as url:
-        made = await in_state(state, url)
+        made = await in_state(MessageWebSocket(), state, url)
         with pytest.raises(OSError) as caught:
             await use(made, member)
         closed = state == State.CLOSED and "message_received" not in member

@@ -13,6 +13,7 @@ import websockets
 from tests.engine.pairs import PATIENCE
 from tests.sockets.stream_web_socket_pairs import TRANSPORTS, pair_over
 from tests.sockets.web_socket_servers import accepting, scripted, status
+from tests.sockets.web_socket_states import in_state
 
 from moorings import (
     Buffer,
@@ -153,25 +154,13 @@ async def use(made: StreamWebSocket, member: str) -> None:
 USED = [name for name, states in RULES.items() if states != frozenset(State)]
 
 
-async def in_state(state: State, url: str) -> StreamWebSocket:
-    made = StreamWebSocket()
-    if state == State.BUSY:
-        made.connect_async(Uri(url))
-    elif state in {State.OPEN, State.CLOSED}:
-        await connected(url, made)
-    if state == State.CLOSED:
-        await made.aclose()
-    assert made._connection.state == state
-    return made
-
-
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("member", USED)
 async def test_members_in_wrong_states(member: str, state: State) -> None:
     if state in RULES[member]:
         return
     async with serving(echo) as url:
-        made = await in_state(state, url)
+        made = await in_state(StreamWebSocket(), state, url)
         with pytest.raises(OSError) as caught:
             await use(made, member)
         wanted = errors.RO_E_CLOSED if state == State.CLOSED else errors.E_ILLEGAL_METHOD_CALL

@@ -20,7 +20,13 @@ from moorings.protocols.web_socket_frames import UNLIMITED
 from moorings.sockets.connection import State, creation_place
 from moorings.sockets.enums import MessageWebSocketReceiveMode, SocketMessageType
 from moorings.sockets.message_face import MessageFace, MessageSettings
-from moorings.sockets.web_socket_client import NoLink, WebSocketClient, WebSocketClientFacts, WebSocketConnection
+from moorings.sockets.web_socket_client import (
+    CLIENT_RULES,
+    NoLink,
+    WebSocketClient,
+    WebSocketClientFacts,
+    WebSocketConnection,
+)
 from moorings.sockets.web_socket_control import WebSocketControlMembers
 from moorings.sockets.web_socket_interfaces import (
     IWebSocket,
@@ -54,30 +60,15 @@ _ALWAYS = frozenset(State)
 
 #: In which states each member may be used. In CLOSED the others fail with RO_E_CLOSED, else with E_ILLEGAL_METHOD_CALL;
 #: the handlers of `message_received` fail with the latter in CLOSED, too.
-RULES = {
-    "connect_async": _NEW,
-    "set_request_header": _NEW,
+RULES = CLIENT_RULES | {
     "add_message_received": _NEW,
     "remove_message_received": _NEW,
-    "add_server_custom_validation_requested": _NEW,
-    "remove_server_custom_validation_requested": _ALWAYS,
-    "add_closed": _ALWAYS,
-    "remove_closed": _ALWAYS,
     "output_stream": _ALWAYS,
-    "control": _ALWAYS,
-    "information": _ALWAYS,
     "send_final_frame_async": _OPEN,
     "send_nonfinal_frame_async": _OPEN,
     "send": _OPEN,
     "receive": _OPEN,
     "receive_part": _OPEN,
-    "ping": _OPEN,
-    "close": _ALWAYS,
-    "aclose": _ALWAYS,
-    "abort": _ALWAYS,
-    "close_code": _ALWAYS,
-    "close_reason": _ALWAYS,
-    "latency": _ALWAYS,
 }
 
 

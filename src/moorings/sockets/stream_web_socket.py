@@ -11,7 +11,13 @@ from moorings import errors
 from moorings.foundation.projection import final, not_constructible
 from moorings.sockets.byte_web_socket import ByteWebSocket
 from moorings.sockets.connection import State, creation_place
-from moorings.sockets.web_socket_client import NoLink, WebSocketClient, WebSocketClientFacts, WebSocketConnection
+from moorings.sockets.web_socket_client import (
+    CLIENT_RULES,
+    NoLink,
+    WebSocketClient,
+    WebSocketClientFacts,
+    WebSocketConnection,
+)
 from moorings.sockets.web_socket_control import WebSocketControlMembers
 from moorings.sockets.web_socket_interfaces import (
     IWebSocket,
@@ -34,39 +40,23 @@ if TYPE_CHECKING:
     from moorings.streams.buffer import Buffer
     from moorings.streams.enums import InputStreamOptions
 
-_NEW = frozenset((State.NEW,))
 _OPEN = frozenset((State.OPEN,))
 _ALIVE = frozenset((State.NEW, State.BUSY, State.OPEN))
 _ALWAYS = frozenset(State)
 
 #: In which states each member may be used. In CLOSED the others fail with RO_E_CLOSED, else with E_ILLEGAL_METHOD_CALL.
-RULES = {
-    "connect_async": _NEW,
-    "set_request_header": _NEW,
-    "add_server_custom_validation_requested": _NEW,
-    "remove_server_custom_validation_requested": _ALWAYS,
-    "add_closed": _ALWAYS,
-    "remove_closed": _ALWAYS,
+RULES = CLIENT_RULES | {
     "input_stream": _ALIVE,
     "output_stream": _ALIVE,
-    "control": _ALWAYS,
-    "information": _ALWAYS,
     "read": _OPEN,
     "read_exactly": _OPEN,
     "read_until": _OPEN,
     "lines": _OPEN,
     "write": _OPEN,
     "flush": _OPEN,
-    "ping": _OPEN,
     "limits": _OPEN,
     "counters": _ALWAYS,
     "end_reason": _ALWAYS,
-    "close": _ALWAYS,
-    "aclose": _ALWAYS,
-    "abort": _ALWAYS,
-    "close_code": _ALWAYS,
-    "close_reason": _ALWAYS,
-    "latency": _ALWAYS,
 }
 
 

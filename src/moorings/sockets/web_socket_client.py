@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from moorings.sockets.web_socket_settings import WebSocketCompression
 
 __all__ = [
+    "CLIENT_RULES",
     "PONG_INTERVAL",
     "PONG_INTERVAL_FLOOR",
     "NoLink",
@@ -78,6 +79,30 @@ _NEW = State.NEW
 _BUSY = State.BUSY
 _OPEN = State.OPEN
 _CLOSED = State.CLOSED
+
+#: In which states the members that both client classes have may be used.
+CLIENT_RULES = {
+    "connect_async": frozenset((_NEW,)),
+    "set_request_header": frozenset((_NEW,)),
+    "add_server_custom_validation_requested": frozenset((_NEW,)),
+    "ping": frozenset((_OPEN,)),
+    **dict.fromkeys(
+        (
+            "remove_server_custom_validation_requested",
+            "add_closed",
+            "remove_closed",
+            "control",
+            "information",
+            "close",
+            "aclose",
+            "abort",
+            "close_code",
+            "close_reason",
+            "latency",
+        ),
+        frozenset(State),
+    ),
+}
 
 HINTS = {
     State.NEW: "connect it first",
