@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import websockets
 from tests.engine.pairs import PATIENCE, receive_ending
 
+from moorings import HostName, WebSocketListener
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 REQUEST = (
     b"GET /chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -78,3 +80,14 @@ async def closing_of(client: websockets.ClientConnection) -> tuple[int, str]:
         await client.wait_closed()
     assert client.close_code is not None
     return client.close_code, client.close_reason or ""
+
+
+@asynccontextmanager
+async def bound(set_up: Callable[[WebSocketListener], object] | None = None) -> AsyncIterator[tuple[Any, int]]:
+    """A listener and its port."""
+    async with asyncio.timeout(PATIENCE):
+        async with WebSocketListener() as listener:
+            if set_up is not None:
+                set_up(listener)
+            await listener.bind_endpoint_async(HostName("127.0.0.1"), "")
+            yield listener, int(listener.information.local_port)
